@@ -1,0 +1,148 @@
+"""Annotators: people, and simulated annotators that are always marked as such."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from . import audit, clock
+from .columns import JsonObject
+from .errors import StoreError
+from .tables import Annotator, Assignment, Judgment, Snapshot, SnapshotJudgment, Version
+from .upsert import upsert
+from .words import AnnotatorKind, AnnotatorRole
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """What became stale when an annotator withdrew, in the order of the rows."""
+
+    snapshot_ids: list[int]
+    version_ids: list[int]
+
+
+def ensure(
+    session: Session,
+    name: str,
+    kind: AnnotatorKind,
+    taste: JsonObject | None = None,
+    role: AnnotatorRole = "annotator",
+) -> Annotator:
+    """The annotator of that name, made if there is none.
+
+    StoreError when there is one of another kind or another taste: what they said would be mistaken for it. The role
+    of an existing annotator is left as it is.
+    """
+    if (kind == "simulated") != (taste is not None):
+        raise StoreError(
+            f"annotator {name} is {kind} with taste {taste!r}; a simulated annotator has one, no other has"
+        )
+    statement = upsert(session, Annotator).on_conflict_do_nothing(index_elements=["name"])
+    session.execute(statement.values(name=name, kind=kind, role=role, taste=taste))
+    annotator = by_name(session, name)
+    if (annotator.kind, annotator.taste) != (kind, taste):
+        raise StoreError(
+            f"annotator {name} is {annotator.kind} with taste {annotator.taste!r} already, "
+            f"not {kind} with {taste!r}; choose another name"
+        )
+    return annotator
+
+
+def get(session: Session, annotator_id: int) -> Annotator:
+    """The annotator; StoreError when there is none."""
+    annotator = session.get(Annotator, annotator_id)
+    if annotator is None:
+        raise _missing(annotator_id)
+    return annotator
+
+
+def by_name(session: Session, name: str) -> Annotator:
+    """The annotator of that name; StoreError with the known names when there is none."""
+    annotator = session.scalars(select(Annotator).where(Annotator.name == name)).one_or_none()
+    if annotator is None:
+        known = ", ".join(session.scalars(select(Annotator.name).order_by(Annotator.name))) or "nobody yet"
+        raise StoreError(f"there is no annotator {name}; known: {known}")
+    return annotator
+
+
+def list_annotators(session: Session) -> list[Annotator]:
+    """Every annotator, disabled and withdrawn ones too, by name."""
+    return list(session.scalars(select(Annotator).order_by(Annotator.name)))
+
+
+def active(session: Session, annotator_id: int) -> Annotator:
+    """The annotator, locked against a second act of theirs at once; StoreError when disabled or withdrawn.
+
+    The lock lasts until the end of the transaction. Who also locks a comparison takes this lock first.
+    """
+    annotator = session.get(Annotator, annotator_id, with_for_update={"key_share": True}, populate_existing=True)
+    if annotator is None:
+        raise _missing(annotator_id)
+    return usable(annotator)
+
+
+def usable(annotator: Annotator) -> Annotator:
+    """The annotator themselves; StoreError when disabled or withdrawn."""
+    if annotator.withdrawn_at is not None:
+        raise StoreError(f"annotator {annotator.name} has withdrawn and gives no more judgments; use another account")
+    if annotator.disabled_at is not None:
+        raise StoreError(f"annotator {annotator.name} is disabled; ask a manager to give them another account")
+    return annotator
+
+
+def disable(session: Session, annotator_id: int, actor: str = audit.SYSTEM) -> Annotator:
+    """Let the annotator give no more judgments; the given ones count on. Disabling twice changes nothing."""
+    annotator = get(session, annotator_id)
+    if annotator.disabled_at is None:
+        annotator.disabled_at = clock.now()
+        audit.record(session, actor, "disable", "annotator", annotator.id)
+    return annotator
+
+
+def withdraw(session: Session, annotator_id: int, actor: str = audit.SYSTEM) -> Withdrawal:
+    """Take back all that the annotator said.
+
+    Their judgments leave every future snapshot, and the places they filled are owed again. Snapshots made from them,
+    versions trained on those and all their descendants become stale, with the reason. Withdrawing twice changes
+    nothing; the answer then names what became stale since.
+    """
+    annotator = get(session, annotator_id)
+    if annotator.withdrawn_at is None:
+        annotator.withdrawn_at = clock.now()
+    reason = f"annotator {annotator.name} withdrew on {annotator.withdrawn_at:%Y-%m-%d}"
+    snapshots = _snapshots_from(session, annotator_id)
+    versions = _versions_from(session, [snapshot.id for snapshot in snapshots])
+    withdrawal = Withdrawal(_mark(snapshots, reason), _mark(versions, reason))
+    details = {"stale_snapshots": withdrawal.snapshot_ids, "stale_versions": withdrawal.version_ids}
+    audit.record(session, actor, "withdraw", "annotator", annotator.id, details)
+    return withdrawal
+
+
+def _missing(annotator_id: int) -> StoreError:
+    return StoreError(f"there is no annotator {annotator_id}; see the list of annotators")
+
+
+def _snapshots_from(session: Session, annotator_id: int) -> list[Snapshot]:
+    theirs = (
+        select(SnapshotJudgment.snapshot_id)
+        .join(Judgment, Judgment.id == SnapshotJudgment.judgment_id)
+        .join(Assignment, Assignment.id == Judgment.assignment_id)
+        .where(Assignment.annotator_id == annotator_id)
+    )
+    return list(session.scalars(select(Snapshot).where(Snapshot.id.in_(theirs)).order_by(Snapshot.id)))
+
+
+def _versions_from(session: Session, snapshot_ids: list[int]) -> list[Version]:
+    """The versions trained on these snapshots, and their descendants."""
+    trained = select(Version.id).where(Version.snapshot_id.in_(snapshot_ids)).cte(recursive=True)
+    lineage = trained.union(select(Version.id).join(trained, Version.parent_id == trained.c.id))
+    return list(session.scalars(select(Version).where(Version.id.in_(select(lineage.c.id))).order_by(Version.id)))
+
+
+def _mark(rows: Iterable[Snapshot] | Iterable[Version], reason: str) -> list[int]:
+    """The ids of the rows that become stale now; one that is stale already keeps its first reason."""
+    fresh = [row for row in rows if row.stale_reason is None]
+    for row in fresh:
+        row.stale_reason = reason
+    return [row.id for row in fresh]

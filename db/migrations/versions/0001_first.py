@@ -1,0 +1,392 @@
+"""The first tables."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from db import append_only
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+_MOMENT = sa.DateTime(timezone=True)
+_APPEND_ONLY = ("judgment", "promotion", "event")
+
+
+def _word(name: str, *words: str) -> sa.Enum:
+    """A closed vocabulary: a string column with a CHECK named after `name`."""
+    return sa.Enum(*words, name=name, native_enum=False, create_constraint=True, length=16)
+
+
+def upgrade() -> None:
+    op.create_table(
+        "annotator",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("kind", _word("kind", "human", "simulated"), nullable=False),
+        sa.Column("role", _word("role", "annotator", "manager", "admin"), nullable=False),
+        sa.Column("taste", sa.JSON(), nullable=True),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.Column("disabled_at", _MOMENT, nullable=True),
+        sa.Column("withdrawn_at", _MOMENT, nullable=True),
+        sa.CheckConstraint("(kind = 'simulated') = (taste IS NOT NULL)", name=op.f("ck_annotator_simulated_has_taste")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_annotator")),
+        sa.UniqueConstraint("name", name=op.f("uq_annotator_name")),
+    )
+    op.create_table(
+        "event",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", _MOMENT, nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
+        sa.Column("noun", sa.String(), nullable=False),
+        sa.Column("noun_id", sa.Integer(), nullable=True),
+        sa.Column("details", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_event")),
+    )
+    op.create_index(op.f("ix_event_noun_noun_id"), "event", ["noun", "noun_id"])
+
+    op.create_table(
+        "prompt",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("messages", sa.JSON(), nullable=False),
+        sa.Column("category", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("split", _word("split", "train", "heldout"), nullable=False),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.Column("retired_at", _MOMENT, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_prompt")),
+        sa.UniqueConstraint("sha256", name=op.f("uq_prompt_sha256")),
+    )
+    op.create_index(
+        "ix_prompt_retired",
+        "prompt",
+        ["retired_at"],
+        sqlite_where=sa.text("retired_at IS NOT NULL"),
+        postgresql_where=sa.text("retired_at IS NOT NULL"),
+    )
+
+    op.create_table(
+        "schedule",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("cron", sa.String(), nullable=False),
+        sa.Column("timezone", sa.String(), nullable=False),
+        sa.Column("recipe", sa.JSON(), nullable=False),
+        sa.Column("paused_at", _MOMENT, nullable=True),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_schedule")),
+        sa.UniqueConstraint("name", name=op.f("uq_schedule_name")),
+    )
+    op.create_table(
+        "snapshot",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("policy", sa.JSON(), nullable=False),
+        sa.Column("counts", sa.JSON(), nullable=False),
+        sa.Column("row_count", sa.Integer(), nullable=False),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.Column("stale_reason", sa.String(), nullable=True),
+        sa.CheckConstraint("row_count >= 0", name=op.f("ck_snapshot_row_count_not_negative")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_snapshot")),
+        sa.UniqueConstraint("sha256", name=op.f("uq_snapshot_sha256")),
+    )
+    op.create_table(
+        "version",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("kind", _word("kind", "policy", "reward"), nullable=False),
+        sa.Column("base_model", sa.String(), nullable=False),
+        sa.Column("base_sha256", sa.String(length=64), nullable=False),
+        sa.Column("adapter_path", sa.String(), nullable=True),
+        sa.Column("adapter_sha256", sa.String(length=64), nullable=True),
+        sa.Column("parent_id", sa.Integer(), nullable=True),
+        sa.Column("run_id", sa.Integer(), nullable=True),
+        sa.Column("snapshot_id", sa.Integer(), nullable=True),
+        sa.Column("stale_reason", sa.String(), nullable=True),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.CheckConstraint("(adapter_path IS NULL) = (adapter_sha256 IS NULL)", name=op.f("ck_version_adapter_whole")),
+        sa.ForeignKeyConstraint(["parent_id"], ["version.id"], name=op.f("fk_version_parent_id_version")),
+        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name="fk_version_run_id_run", use_alter=True),
+        sa.ForeignKeyConstraint(["snapshot_id"], ["snapshot.id"], name=op.f("fk_version_snapshot_id_snapshot")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_version")),
+        sa.UniqueConstraint("name", name=op.f("uq_version_name")),
+        sa.UniqueConstraint("run_id", name=op.f("uq_version_run_id")),
+    )
+    op.create_table(
+        "candidate",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("prompt_id", sa.Integer(), nullable=False),
+        sa.Column("version_id", sa.Integer(), nullable=False),
+        sa.Column("sampling", sa.JSON(), nullable=False),
+        sa.Column("sampling_sha256", sa.String(length=64), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
+        sa.Column("sample_index", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("token_count", sa.Integer(), nullable=False),
+        sa.Column("finish_reason", _word("finish_reason", "stop", "length"), nullable=False),
+        sa.Column("logprob_sum", sa.Double(), nullable=False),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["prompt_id"], ["prompt.id"], name=op.f("fk_candidate_prompt_id_prompt")),
+        sa.ForeignKeyConstraint(["version_id"], ["version.id"], name=op.f("fk_candidate_version_id_version")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_candidate")),
+        sa.UniqueConstraint("id", "prompt_id", name=op.f("uq_candidate_id_prompt_id")),
+        sa.UniqueConstraint(
+            "prompt_id", "version_id", "sampling_sha256", "seed", "sample_index", name="uq_candidate_sample"
+        ),
+    )
+    op.create_table(
+        "round",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("loop", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("parent_version_id", sa.Integer(), nullable=False),
+        sa.Column("settings", sa.JSON(), nullable=False),
+        sa.Column("summary", sa.JSON(), nullable=True),
+        sa.Column("started_at", _MOMENT, nullable=False),
+        sa.Column("finished_at", _MOMENT, nullable=True),
+        sa.ForeignKeyConstraint(["parent_version_id"], ["version.id"], name=op.f("fk_round_parent_version_id_version")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_round")),
+        sa.UniqueConstraint("loop", "number", name=op.f("uq_round_loop_number")),
+    )
+    op.create_table(
+        "comparison",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("prompt_id", sa.Integer(), nullable=False),
+        sa.Column("purpose", _word("purpose", "train", "evaluate", "gold", "repeat"), nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("overlap", sa.Integer(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("round_id", sa.Integer(), nullable=True),
+        sa.Column("repeats_id", sa.Integer(), nullable=True),
+        sa.Column("gold_candidate_id", sa.Integer(), nullable=True),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.Column("closed_at", _MOMENT, nullable=True),
+        sa.CheckConstraint(
+            "(purpose = 'gold') = (gold_candidate_id IS NOT NULL)", name=op.f("ck_comparison_gold_names_answer")
+        ),
+        sa.CheckConstraint(
+            "(purpose = 'repeat') = (repeats_id IS NOT NULL)", name=op.f("ck_comparison_repeat_names_original")
+        ),
+        sa.CheckConstraint("overlap >= 1", name=op.f("ck_comparison_overlap_positive")),
+        sa.ForeignKeyConstraint(
+            ["gold_candidate_id", "prompt_id"],
+            ["candidate.id", "candidate.prompt_id"],
+            name=op.f("fk_comparison_gold_candidate_id_prompt_id_candidate"),
+        ),
+        sa.ForeignKeyConstraint(["prompt_id"], ["prompt.id"], name=op.f("fk_comparison_prompt_id_prompt")),
+        sa.ForeignKeyConstraint(["repeats_id"], ["comparison.id"], name=op.f("fk_comparison_repeats_id_comparison")),
+        sa.ForeignKeyConstraint(["round_id"], ["round.id"], name=op.f("fk_comparison_round_id_round")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_comparison")),
+        sa.UniqueConstraint("id", "prompt_id", name=op.f("uq_comparison_id_prompt_id")),
+        sa.UniqueConstraint("key", name=op.f("uq_comparison_key")),
+    )
+    op.create_index(op.f("ix_comparison_round_id"), "comparison", ["round_id"])
+
+    op.create_table(
+        "run",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("stage", sa.String(), nullable=False),
+        sa.Column("state", _word("state", "queued", "running", "finished", "failed", "cancelled"), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("config", sa.JSON(), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
+        sa.Column("code_version", sa.String(), nullable=False),
+        sa.Column("snapshot_id", sa.Integer(), nullable=True),
+        sa.Column("version_id", sa.Integer(), nullable=True),
+        sa.Column("round_id", sa.Integer(), nullable=True),
+        sa.Column("schedule_id", sa.Integer(), nullable=True),
+        sa.Column("due_slot", _MOMENT, nullable=True),
+        sa.Column("summary", sa.JSON(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("tokens", sa.BigInteger(), nullable=True),
+        sa.Column("peak_memory_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("folder", sa.String(), nullable=True),
+        sa.Column("lease_owner", sa.String(), nullable=True),
+        sa.Column("lease_expires_at", _MOMENT, nullable=True),
+        sa.Column("heartbeat_at", _MOMENT, nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.Column("started_at", _MOMENT, nullable=True),
+        sa.Column("finished_at", _MOMENT, nullable=True),
+        sa.CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name=op.f("ck_run_failed_has_error")),
+        sa.CheckConstraint("(schedule_id IS NULL) = (due_slot IS NULL)", name=op.f("ck_run_scheduled_has_slot")),
+        sa.ForeignKeyConstraint(["round_id"], ["round.id"], name=op.f("fk_run_round_id_round")),
+        sa.ForeignKeyConstraint(["schedule_id"], ["schedule.id"], name=op.f("fk_run_schedule_id_schedule")),
+        sa.ForeignKeyConstraint(["snapshot_id"], ["snapshot.id"], name=op.f("fk_run_snapshot_id_snapshot")),
+        sa.ForeignKeyConstraint(["version_id"], ["version.id"], name=op.f("fk_run_version_id_version")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
+        sa.UniqueConstraint("schedule_id", "due_slot", name=op.f("uq_run_schedule_id_due_slot")),
+    )
+    op.create_index(
+        "uq_run_finished_fingerprint",
+        "run",
+        ["fingerprint"],
+        unique=True,
+        sqlite_where=sa.text("state = 'finished'"),
+        postgresql_where=sa.text("state = 'finished'"),
+    )
+
+    op.create_table(
+        "score",
+        sa.Column("candidate_id", sa.Integer(), nullable=False),
+        sa.Column("judge", sa.String(), nullable=False),
+        sa.Column("value", sa.Double(), nullable=False),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["candidate_id"], ["candidate.id"], name=op.f("fk_score_candidate_id_candidate")),
+        sa.PrimaryKeyConstraint("candidate_id", "judge", name=op.f("pk_score")),
+    )
+    op.create_table(
+        "assignment",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("comparison_id", sa.Integer(), nullable=False),
+        sa.Column("annotator_id", sa.Integer(), nullable=False),
+        sa.Column("display_order", sa.JSON(), nullable=False),
+        sa.Column("state", _word("state", "open", "done", "expired"), nullable=False),
+        sa.Column("leased_at", _MOMENT, nullable=False),
+        sa.Column("expires_at", _MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["annotator_id"], ["annotator.id"], name=op.f("fk_assignment_annotator_id_annotator")),
+        sa.ForeignKeyConstraint(
+            ["comparison_id"], ["comparison.id"], name=op.f("fk_assignment_comparison_id_comparison")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_assignment")),
+        sa.UniqueConstraint("comparison_id", "annotator_id", name=op.f("uq_assignment_comparison_id_annotator_id")),
+    )
+    op.create_index(op.f("ix_assignment_annotator_id"), "assignment", ["annotator_id"])
+
+    op.create_table(
+        "comparison_candidate",
+        sa.Column("comparison_id", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("candidate_id", sa.Integer(), nullable=False),
+        sa.Column("prompt_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["candidate_id", "prompt_id"],
+            ["candidate.id", "candidate.prompt_id"],
+            name=op.f("fk_comparison_candidate_candidate_id_prompt_id_candidate"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["comparison_id", "prompt_id"],
+            ["comparison.id", "comparison.prompt_id"],
+            name=op.f("fk_comparison_candidate_comparison_id_prompt_id_comparison"),
+        ),
+        sa.PrimaryKeyConstraint("comparison_id", "position", name=op.f("pk_comparison_candidate")),
+        sa.UniqueConstraint(
+            "comparison_id", "candidate_id", name=op.f("uq_comparison_candidate_comparison_id_candidate_id")
+        ),
+    )
+    op.create_table(
+        "metric",
+        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("step", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("value", sa.Double(), nullable=True),
+        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_metric_run_id_run")),
+        sa.PrimaryKeyConstraint("run_id", "name", "step", name=op.f("pk_metric")),
+    )
+    op.create_table(
+        "promotion",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kind", _word("kind", "promote", "rollback"), nullable=False),
+        sa.Column("version_id", sa.Integer(), nullable=False),
+        sa.Column("previous_id", sa.Integer(), nullable=True),
+        sa.Column("run_id", sa.Integer(), nullable=True),
+        sa.Column("evidence", sa.JSON(), nullable=False),
+        sa.Column("forced", sa.Boolean(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["previous_id"], ["version.id"], name=op.f("fk_promotion_previous_id_version")),
+        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_promotion_run_id_run")),
+        sa.ForeignKeyConstraint(["version_id"], ["version.id"], name=op.f("fk_promotion_version_id_version")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_promotion")),
+    )
+    op.create_table(
+        "judgment",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("assignment_id", sa.Integer(), nullable=False),
+        sa.Column("choice", _word("choice", "left", "right", "tie", "both_bad", "skip", "ranked"), nullable=False),
+        sa.Column("preferred_id", sa.Integer(), nullable=True),
+        sa.Column("ranking", sa.JSON(), nullable=True),
+        sa.Column("rationale", sa.Text(), nullable=False),
+        sa.Column("response_ms", sa.Integer(), nullable=True),
+        sa.Column("supersedes_id", sa.Integer(), nullable=True),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.CheckConstraint("(choice = 'ranked') = (ranking IS NOT NULL)", name=op.f("ck_judgment_ranking_iff_ranked")),
+        sa.CheckConstraint(
+            "(choice IN ('left', 'right')) = (preferred_id IS NOT NULL)", name=op.f("ck_judgment_preferred_iff_side")
+        ),
+        sa.CheckConstraint("response_ms >= 0", name=op.f("ck_judgment_response_ms_not_negative")),
+        sa.ForeignKeyConstraint(
+            ["assignment_id"], ["assignment.id"], name=op.f("fk_judgment_assignment_id_assignment")
+        ),
+        sa.ForeignKeyConstraint(["preferred_id"], ["candidate.id"], name=op.f("fk_judgment_preferred_id_candidate")),
+        sa.ForeignKeyConstraint(
+            ["supersedes_id", "assignment_id"],
+            ["judgment.id", "judgment.assignment_id"],
+            name=op.f("fk_judgment_supersedes_id_assignment_id_judgment"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_judgment")),
+        sa.UniqueConstraint("id", "assignment_id", name=op.f("uq_judgment_id_assignment_id")),
+        sa.UniqueConstraint("supersedes_id", name=op.f("uq_judgment_supersedes_id")),
+    )
+    op.create_index(
+        "uq_judgment_first",
+        "judgment",
+        ["assignment_id"],
+        unique=True,
+        sqlite_where=sa.text("supersedes_id IS NULL"),
+        postgresql_where=sa.text("supersedes_id IS NULL"),
+    )
+
+    op.create_table(
+        "snapshot_judgment",
+        sa.Column("snapshot_id", sa.Integer(), nullable=False),
+        sa.Column("judgment_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["judgment_id"], ["judgment.id"], name=op.f("fk_snapshot_judgment_judgment_id_judgment")
+        ),
+        sa.ForeignKeyConstraint(
+            ["snapshot_id"], ["snapshot.id"], name=op.f("fk_snapshot_judgment_snapshot_id_snapshot")
+        ),
+        sa.PrimaryKeyConstraint("snapshot_id", "judgment_id", name=op.f("pk_snapshot_judgment")),
+    )
+    op.create_index(op.f("ix_snapshot_judgment_judgment_id"), "snapshot_judgment", ["judgment_id"])
+
+    dialect = op.get_bind().dialect.name
+    if dialect == "postgresql":
+        # version and run point at each other; SQLite takes the reference above before its target exists.
+        op.create_foreign_key("fk_version_run_id_run", "version", "run", ["run_id"], ["id"])
+    for table in _APPEND_ONLY:
+        for statement in append_only.statements(table, dialect):
+            op.execute(statement)
+
+
+def downgrade() -> None:
+    dialect = op.get_bind().dialect.name
+    if dialect == "postgresql":
+        op.drop_constraint("fk_version_run_id_run", "version", type_="foreignkey")
+    for table in (
+        "snapshot_judgment",
+        "judgment",
+        "promotion",
+        "metric",
+        "comparison_candidate",
+        "assignment",
+        "score",
+        "run",
+        "comparison",
+        "round",
+        "candidate",
+        "version",
+        "snapshot",
+        "schedule",
+        "prompt",
+        "event",
+        "annotator",
+    ):
+        op.drop_table(table)
+    if dialect == "postgresql":
+        op.execute("DROP FUNCTION refuse_change()")

@@ -1,0 +1,347 @@
+"""Every table of the store. What the loop promises is a constraint here, so no caller can break it.
+
+All moments are UTC. JSON columns hold plain JSON; where a row is found by its content, the sha256 of the canonical
+text (hashing.canonical_json) stands beside it.
+"""
+
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Table, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from . import words
+from .append_only import make_append_only
+from .columns import Base, BigInt, CreatedAt, Free, Id, JsonObject, Measured, Message, Sha256
+
+
+class Prompt(Base):
+    """A conversation ending in a user turn; its split is fixed by its content."""
+
+    __tablename__ = "prompt"
+    # Few are retired: looking them up must not read every prompt for each lease.
+    __table_args__ = (
+        Index(
+            "ix_prompt_retired",
+            "retired_at",
+            sqlite_where=text("retired_at IS NOT NULL"),
+            postgresql_where=text("retired_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[Id]
+    sha256: Mapped[Sha256] = mapped_column(unique=True)  # of the canonical JSON of messages
+    messages: Mapped[list[Message]]
+    category: Mapped[str]
+    source: Mapped[str]
+    split: Mapped[words.Split]
+    created_at: Mapped[CreatedAt]
+    retired_at: Mapped[datetime | None]
+
+
+class Version(Base):
+    """A policy or a reward model: a base model, plus an adapter unless it is the bare base."""
+
+    __tablename__ = "version"
+    __table_args__ = (CheckConstraint("(adapter_path IS NULL) = (adapter_sha256 IS NULL)", name="adapter_whole"),)
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(unique=True)  # "v0" the base policy, "v1"…; reward models "r1"…
+    kind: Mapped[words.VersionKind]
+    base_model: Mapped[str]  # the configured name
+    base_sha256: Mapped[Sha256]
+    adapter_path: Mapped[str | None]  # relative to the artifacts folder
+    adapter_sha256: Mapped[Sha256 | None]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))
+    # A run starts from a version and makes at most one: the cycle is closed after both tables exist.
+    run_id: Mapped[int | None] = mapped_column(
+        ForeignKey("run.id", use_alter=True, name="fk_version_run_id_run"), unique=True
+    )
+    snapshot_id: Mapped[int | None] = mapped_column(ForeignKey("snapshot.id"))
+    stale_reason: Mapped[str | None]
+    created_at: Mapped[CreatedAt]
+
+
+class Candidate(Base):
+    """One completion of a prompt by one version, with its sampling settings and seed."""
+
+    __tablename__ = "candidate"
+    __table_args__ = (
+        UniqueConstraint(
+            "prompt_id", "version_id", "sampling_sha256", "seed", "sample_index", name="uq_candidate_sample"
+        ),
+        UniqueConstraint("id", "prompt_id"),  # the target of "all candidates answer the prompt"
+    )
+
+    id: Mapped[Id]
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
+    version_id: Mapped[int] = mapped_column(ForeignKey("version.id"))
+    sampling: Mapped[JsonObject]
+    sampling_sha256: Mapped[Sha256]
+    seed: Mapped[BigInt]
+    sample_index: Mapped[int]
+    text: Mapped[Free]
+    token_count: Mapped[int]
+    finish_reason: Mapped[words.FinishReason]
+    logprob_sum: Mapped[float]  # nats, over the completion's tokens
+    created_at: Mapped[CreatedAt]
+
+
+class Round(Base):
+    """One turn of a loop: generate, label, train, compare, promote."""
+
+    __tablename__ = "round"
+    __table_args__ = (UniqueConstraint("loop", "number"),)
+
+    id: Mapped[Id]
+    loop: Mapped[str]
+    number: Mapped[int]
+    parent_version_id: Mapped[int] = mapped_column(ForeignKey("version.id"))
+    settings: Mapped[JsonObject]
+    summary: Mapped[JsonObject | None]
+    started_at: Mapped[CreatedAt]
+    finished_at: Mapped[datetime | None]
+
+
+class Comparison(Base):
+    """A question for a person: two or more candidates of one prompt."""
+
+    __tablename__ = "comparison"
+    __table_args__ = (
+        CheckConstraint("overlap >= 1", name="overlap_positive"),
+        CheckConstraint("(purpose = 'repeat') = (repeats_id IS NOT NULL)", name="repeat_names_original"),
+        CheckConstraint("(purpose = 'gold') = (gold_candidate_id IS NOT NULL)", name="gold_names_answer"),
+        ForeignKeyConstraint(["gold_candidate_id", "prompt_id"], ["candidate.id", "candidate.prompt_id"]),
+        UniqueConstraint("id", "prompt_id"),
+    )
+
+    id: Mapped[Id]
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
+    purpose: Mapped[words.Purpose]
+    key: Mapped[Sha256] = mapped_column(unique=True)  # of purpose, candidates and repeats_id
+    overlap: Mapped[int]  # judgments wanted, from annotators of one kind
+    priority: Mapped[int]  # higher is asked first
+    round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"), index=True)
+    repeats_id: Mapped[int | None] = mapped_column(ForeignKey("comparison.id"))
+    gold_candidate_id: Mapped[int | None]
+    created_at: Mapped[CreatedAt]
+    closed_at: Mapped[datetime | None]
+
+
+class ComparisonCandidate(Base):
+    """One of the candidates that a comparison asks about; both foreign keys share the prompt."""
+
+    __tablename__ = "comparison_candidate"
+    __table_args__ = (
+        ForeignKeyConstraint(["comparison_id", "prompt_id"], ["comparison.id", "comparison.prompt_id"]),
+        ForeignKeyConstraint(["candidate_id", "prompt_id"], ["candidate.id", "candidate.prompt_id"]),
+        UniqueConstraint("comparison_id", "candidate_id"),
+    )
+
+    comparison_id: Mapped[int] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    candidate_id: Mapped[int]
+    prompt_id: Mapped[int]
+
+
+class Annotator(Base):
+    """A person, or a simulated annotator with its planted taste."""
+
+    __tablename__ = "annotator"
+    __table_args__ = (CheckConstraint("(kind = 'simulated') = (taste IS NOT NULL)", name="simulated_has_taste"),)
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[words.AnnotatorKind]
+    role: Mapped[words.AnnotatorRole]
+    taste: Mapped[JsonObject | None]
+    created_at: Mapped[CreatedAt]
+    disabled_at: Mapped[datetime | None]
+    withdrawn_at: Mapped[datetime | None]
+
+
+class Assignment(Base):
+    """A comparison leased to one annotator, with the display order that they saw."""
+
+    __tablename__ = "assignment"
+    __table_args__ = (UniqueConstraint("comparison_id", "annotator_id"),)
+
+    id: Mapped[Id]
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
+    display_order: Mapped[list[int]]  # candidate ids, left to right
+    state: Mapped[words.AssignmentState]
+    leased_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+class Judgment(Base):
+    """What the annotator said. Append-only: a correction is a new row that supersedes the newest of its chain."""
+
+    __tablename__ = "judgment"
+    __table_args__ = (
+        CheckConstraint("(choice IN ('left', 'right')) = (preferred_id IS NOT NULL)", name="preferred_iff_side"),
+        CheckConstraint("(choice = 'ranked') = (ranking IS NOT NULL)", name="ranking_iff_ranked"),
+        CheckConstraint("response_ms >= 0", name="response_ms_not_negative"),
+        # One first judgment an assignment, one successor a judgment, all of one assignment: a chain, not a tree.
+        Index(
+            "uq_judgment_first",
+            "assignment_id",
+            unique=True,
+            sqlite_where=text("supersedes_id IS NULL"),
+            postgresql_where=text("supersedes_id IS NULL"),
+        ),
+        UniqueConstraint("supersedes_id"),
+        UniqueConstraint("id", "assignment_id"),
+        ForeignKeyConstraint(["supersedes_id", "assignment_id"], ["judgment.id", "judgment.assignment_id"]),
+    )
+
+    id: Mapped[Id]
+    assignment_id: Mapped[int] = mapped_column(ForeignKey("assignment.id"))
+    choice: Mapped[words.Choice]
+    preferred_id: Mapped[int | None] = mapped_column(ForeignKey("candidate.id"))
+    ranking: Mapped[list[list[int]] | None]  # groups of candidate ids, best first; one group is a tie
+    rationale: Mapped[Free]
+    response_ms: Mapped[int | None]
+    supersedes_id: Mapped[int | None]
+    created_at: Mapped[CreatedAt]
+
+
+class Snapshot(Base):
+    """A frozen set of judgments turned into training rows; a run trains on a snapshot, never on "the table"."""
+
+    __tablename__ = "snapshot"
+    __table_args__ = (CheckConstraint("row_count >= 0", name="row_count_not_negative"),)
+
+    id: Mapped[Id]
+    sha256: Mapped[Sha256] = mapped_column(unique=True)  # of the row bytes
+    policy: Mapped[JsonObject]  # how judgments became rows
+    counts: Mapped[JsonObject]
+    row_count: Mapped[int]
+    created_at: Mapped[CreatedAt]
+    stale_reason: Mapped[str | None]
+
+
+class SnapshotJudgment(Base):
+    """A judgment that a snapshot was made from."""
+
+    __tablename__ = "snapshot_judgment"
+
+    snapshot_id: Mapped[int] = mapped_column(ForeignKey("snapshot.id"), primary_key=True)
+    judgment_id: Mapped[int] = mapped_column(ForeignKey("judgment.id"), primary_key=True, index=True)
+
+
+class Schedule(Base):
+    """When to start a recipe."""
+
+    __tablename__ = "schedule"
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(unique=True)
+    cron: Mapped[str]
+    timezone: Mapped[str]
+    recipe: Mapped[JsonObject]
+    paused_at: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+
+
+class Run(Base):
+    """One execution of a stage. A finished piece of work (its fingerprint) is not done twice."""
+
+    __tablename__ = "run"
+    __table_args__ = (
+        CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="failed_has_error"),
+        CheckConstraint("(schedule_id IS NULL) = (due_slot IS NULL)", name="scheduled_has_slot"),
+        UniqueConstraint("schedule_id", "due_slot"),  # a double tick is harmless
+        Index(
+            "uq_run_finished_fingerprint",
+            "fingerprint",
+            unique=True,
+            sqlite_where=text("state = 'finished'"),
+            postgresql_where=text("state = 'finished'"),
+        ),
+    )
+
+    id: Mapped[Id]
+    stage: Mapped[str]
+    state: Mapped[words.RunState]
+    fingerprint: Mapped[Sha256]  # of everything that decides the result
+    config: Mapped[JsonObject]
+    seed: Mapped[BigInt]
+    code_version: Mapped[str]
+    snapshot_id: Mapped[int | None] = mapped_column(ForeignKey("snapshot.id"))
+    version_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))  # the version it starts from
+    round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"))
+    schedule_id: Mapped[int | None] = mapped_column(ForeignKey("schedule.id"))
+    due_slot: Mapped[datetime | None]
+    summary: Mapped[JsonObject | None]
+    error: Mapped[Free | None]
+    tokens: Mapped[BigInt | None]
+    peak_memory_bytes: Mapped[BigInt | None]
+    folder: Mapped[str | None]  # relative to the artifacts folder
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[CreatedAt]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Metric(Base):
+    """One measured number of a run at one step."""
+
+    __tablename__ = "metric"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    value: Mapped[float] = mapped_column(Measured, nullable=True)
+
+
+class Score(Base):
+    """What a judge ("taste:concise", "reward:r3") gives a candidate."""
+
+    __tablename__ = "score"
+
+    candidate_id: Mapped[int] = mapped_column(ForeignKey("candidate.id"), primary_key=True)
+    judge: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float]
+    created_at: Mapped[CreatedAt]
+
+
+class Promotion(Base):
+    """The pointer `current` moved, with the evidence. Append-only; the newest row is where it points."""
+
+    __tablename__ = "promotion"
+
+    id: Mapped[Id]
+    kind: Mapped[words.PromotionKind]
+    version_id: Mapped[int] = mapped_column(ForeignKey("version.id"))
+    previous_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))  # the compare run that is the evidence
+    evidence: Mapped[JsonObject]
+    forced: Mapped[bool]
+    reason: Mapped[str]
+    actor: Mapped[str]
+    created_at: Mapped[CreatedAt]
+
+
+class Event(Base):
+    """Who did what to which row, and when. Append-only."""
+
+    __tablename__ = "event"
+    __table_args__ = (Index(None, "noun", "noun_id"),)
+
+    id: Mapped[Id]
+    at: Mapped[CreatedAt]
+    actor: Mapped[str]
+    action: Mapped[str]
+    noun: Mapped[str]
+    noun_id: Mapped[int | None]  # none when the act concerns a batch
+    details: Mapped[JsonObject]
+
+
+APPEND_ONLY = (Judgment, Promotion, Event)
+for _table in APPEND_ONLY:
+    make_append_only(cast(Table, _table.__table__))

@@ -1,0 +1,157 @@
+"""Settings of a workspace: `prefloop.toml`, overridden by PREFLOOP_* environment variables. An unknown key is an error.
+
+Nested keys in the environment are joined by two underscores: PREFLOOP_SAMPLING__TEMPERATURE=0.7.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .errors import PrefloopError
+
+CONFIG_NAME = "prefloop.toml"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(Section):
+    base: str = Field("embedded", description='"embedded" (SmolLM2-135M-Instruct), a local folder, or a hub id')
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="weights in memory; auto is bfloat16 where the hardware has it"
+    )
+    chat_template: str = Field("", description="path of a .jinja file for a model without a chat template")
+
+
+class SamplingSection(Section):
+    temperature: float = Field(0.9, ge=0, description="0 is greedy")
+    top_p: float = Field(0.95, gt=0, le=1, description="probability mass kept; 1 keeps all")
+    top_k: int = Field(50, ge=0, description="tokens kept; 0 keeps all")
+    max_new_tokens: int = Field(96, ge=1, description="tokens, completion only")
+
+
+class GenerateSection(Section):
+    candidates_per_prompt: int = Field(4, ge=2, description="candidates drawn for each prompt of a round")
+    token_budget: int = Field(24_576, ge=256, description="tokens in one batch, prompts and completions together")
+
+
+class LabelSection(Section):
+    prompts_per_round: int = Field(80, ge=1, description="comparisons, one a prompt, asked in each round")
+    overlap: int = Field(1, ge=1, description="judgments wanted for each comparison, from each kind of annotator")
+    lease_minutes: float = Field(10, gt=0, description="minutes that an assignment is kept for an annotator")
+
+
+class PromptsSection(Section):
+    heldout_share: float = Field(0.25, gt=0, lt=1, description="share of prompts kept out of training, 0 to 1")
+
+
+class LoraSection(Section):
+    rank: int = Field(16, ge=1, description="rank of the adapter's matrices")
+    alpha: int = Field(32, ge=1, description="scale; the update is multiplied by alpha / rank")
+    target_modules: str = Field("all-linear", description='"all-linear", or layer names separated by commas')
+
+
+class RewardSection(Section):
+    learning_rate: float = Field(2e-4, gt=0, description="peak, per step")
+    epochs: int = Field(2, ge=1, description="passes over the pairs")
+    batch_size: int = Field(8, ge=1, description="pairs a step")
+    max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
+    center_coefficient: float = Field(0.01, ge=0, description="pull of the mean reward to 0; 0 switches it off")
+
+
+class DpoSection(Section):
+    loss_type: str = Field("sigmoid", description="any loss of TRL's DPOTrainer: sigmoid, ipo, hinge, robust, ...")
+    beta: float = Field(0.1, gt=0, description="strength of the pull to the reference")
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="assumed share of wrong labels, 0 to 0.5")
+    reference: Literal["parent", "base"] = Field("parent", description="what the policy is anchored to")
+    learning_rate: float = Field(5e-4, gt=0, description="peak, per step")
+    epochs: int = Field(2, ge=1, description="passes over the pairs")
+    batch_size: int = Field(4, ge=1, description="pairs a step")
+    max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
+
+
+class CompareSection(Section):
+    samples_per_prompt: int = Field(1, ge=1, description="completions of each held-out prompt, for each version")
+    seed: int = Field(20_000, description="of the held-out completions; the same for every version")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals, two-sided")
+
+
+class SimulateSection(Section):
+    taste: str = Field("concise", description="planted taste of the simulated annotators: concise, structured or warm")
+    annotators: int = Field(3, ge=1, description="simulated annotators in the panel")
+    flip_share: float = Field(0.15, ge=0, lt=0.5, description="share of decided answers that they turn around")
+
+
+class Settings(BaseSettings):
+    """All settings of a workspace. Every field has a default that works with the embedded model on a CPU."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="PREFLOOP_", env_nested_delimiter="__", env_ignore_empty=True
+    )
+
+    store_url: str = Field("", description="SQLAlchemy URL; empty is the SQLite file in this workspace")
+    seed: int = Field(0, description="of everything that is drawn at random")
+    model: ModelSection = ModelSection()
+    prompts: PromptsSection = PromptsSection()
+    sampling: SamplingSection = SamplingSection()
+    generate: GenerateSection = GenerateSection()
+    label: LabelSection = LabelSection()
+    simulate: SimulateSection = SimulateSection()
+    lora: LoraSection = LoraSection()
+    reward: RewardSection = RewardSection()
+    dpo: DpoSection = DpoSection()
+    compare: CompareSection = CompareSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings  # the file comes in as init values; the environment wins over it
+
+
+def read(path: Path) -> Settings:
+    """Settings from the file, which must exist. Raises PrefloopError that names the key, its value and the reason."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise PrefloopError(f"{path} is not valid TOML: {error}") from None
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise PrefloopError("\n".join(f"{path}: {_explain(item)}" for item in error.errors())) from None
+
+
+def _explain(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {key}; delete it, or see `prefloop init` in an empty folder for all keys"
+    return f"{key} = {item['input']!r}: {item['msg'].lower()}"
+
+
+def template() -> str:
+    """The text of a new prefloop.toml: every key, its default, and its meaning with the unit."""
+    lines = ["# prefloop.toml: every key with its default. Environment variables PREFLOOP_SECTION__KEY win over it.", ""]
+    sections: list[str] = []
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, Section):
+            sections += ["", f"[{name}]"]
+            for key, inner in type(field.default).model_fields.items():
+                sections += [f"# {inner.description}", f"{key} = {_toml(inner.default)}"]
+        else:
+            lines += [f"# {field.description}", f"{name} = {_toml(field.default)}"]
+    return "\n".join(lines + sections) + "\n"
+
+
+def _toml(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -1,0 +1,168 @@
+"""LABEL → rows: judgments become training pairs, by a policy that is written down and stored with the snapshot.
+
+The policy, in the order in which it is applied:
+
+1. Only prompts of the train split. A held-out prompt never reaches training, whoever judged it.
+2. `skip` says nothing about the answers and is left out.
+3. `tie` and `both_bad` give no pair: DPO and a Bradley-Terry reward model learn from decided pairs. They are counted.
+4. A ranking gives a pair for every two candidates in different groups; members of one group are tied.
+5. Judgments of one pair of candidates are votes. The side with more votes is chosen; an even split is a conflict and
+   gives no pair. So a pair appears once, however often it was judged (`repeat` and overlap included).
+6. Texts that are equal after cutting to the training length teach nothing and are left out.
+7. Pairs whose two texts (and prompt) repeat another pair's are left out: the first stands, opposed ones are a conflict.
+
+Rows are ordered by content, so that the same judgments give the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from typing import Any, Literal
+
+from db.hashing import canonical_json, sha256_text
+from db.judgments import JudgmentRow
+
+
+@dataclass(frozen=True)
+class PairPolicy:
+    """What a snapshot was made of. Stored with it, so that it can be rebuilt."""
+
+    annotators: Literal["human", "simulated"] = "human"
+    purposes: tuple[str, ...] = ("train", "repeat")
+    rounds: tuple[int, ...] | None = None  # ids of rounds; None: all
+    max_characters: int = 4_000  # of a completion, before two are called identical
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "purposes": list(self.purposes), "rounds": list(self.rounds) if self.rounds else None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PairPolicy:
+        rounds = values["rounds"]
+        return cls(**{**values, "purposes": tuple(values["purposes"]), "rounds": tuple(rounds) if rounds else None})
+
+
+@dataclass(frozen=True)
+class PreferenceRow:
+    """One training pair: `chosen` was preferred to `rejected` as the answer to `messages`.
+
+    `*_ended` says whether the model ended the completion itself. One that was cut off at its length limit gets no
+    end-of-turn token in training: appending one would teach the model to stop in the middle of a sentence.
+    """
+
+    prompt_sha256: str
+    messages: tuple[dict[str, str], ...]
+    chosen: str
+    rejected: str
+    chosen_ended: bool
+    rejected_ended: bool
+    votes_chosen: int = 1
+    votes_rejected: int = 0
+
+
+@dataclass(frozen=True)
+class Pairs:
+    rows: list[PreferenceRow]
+    judgment_ids: list[int]  # that were looked at, ascending
+    counts: dict[str, int] = field(default_factory=dict)  # what became of them
+
+    def content(self) -> str:
+        """One canonical JSON object a line."""
+        return "".join(canonical_json(asdict(row)) + "\n" for row in self.rows)
+
+    @property
+    def sha256(self) -> str:
+        return sha256_text(self.content())
+
+
+@dataclass
+class _Vote:
+    row: JudgmentRow
+    better: int  # candidate ids
+    worse: int
+
+
+def build(judgments: Sequence[JudgmentRow], policy: PairPolicy) -> Pairs:
+    """Training pairs from judgments (newest of each chain), by the policy in this module's docstring."""
+    counts: Counter[str] = Counter(judgments=len(judgments))
+    votes: dict[tuple[int, int], list[_Vote]] = defaultdict(list)
+    for row in judgments:
+        outcome = "heldout" if row.split != "train" else row.choice
+        if outcome in ("heldout", "skip", "tie", "both_bad"):
+            counts[outcome] += 1
+            continue
+        counts["decided"] += 1
+        for better, worse in _decisions(row):
+            votes[min(better, worse), max(better, worse)].append(_Vote(row, better, worse))
+
+    by_content: dict[tuple[str, str, str], PreferenceRow] = {}
+    conflicted: set[tuple[str, str, str]] = set()
+    for pair_votes in votes.values():
+        counted = Counter(vote.better for vote in pair_votes)
+        (better, most), *others = counted.most_common()
+        fewest = others[0][1] if others else 0
+        if most == fewest:
+            counts["conflict"] += 1
+            continue
+        vote = next(v for v in pair_votes if v.better == better)
+        made = _row(vote, most, fewest, policy.max_characters)
+        if made.chosen == made.rejected:
+            counts["identical"] += 1
+            continue
+        key = made.prompt_sha256, made.chosen, made.rejected
+        opposite = made.prompt_sha256, made.rejected, made.chosen
+        if key in conflicted or opposite in conflicted:
+            counts["conflict"] += 1
+        elif opposite in by_content:
+            del by_content[opposite]
+            conflicted.add(key)
+            counts["conflict"] += 2
+        elif key in by_content:
+            counts["duplicate"] += 1
+        else:
+            by_content[key] = made
+    rows = sorted(by_content.values(), key=lambda row: canonical_json(asdict(row)))
+    counts["pairs"] = len(rows)
+    return Pairs(rows, sorted(row.judgment_id for row in judgments), dict(sorted(counts.items())))
+
+
+def _decisions(row: JudgmentRow) -> list[tuple[int, int]]:
+    """(better, worse) candidate ids that a decided judgment implies."""
+    if row.ranking is not None:
+        return [(b, w) for high, low in combinations(row.ranking, 2) for b in high for w in low]
+    assert row.preferred_id is not None
+    return [(row.preferred_id, other) for other in row.candidate_ids if other != row.preferred_id]
+
+
+def _row(vote: _Vote, most: int, fewest: int, limit: int) -> PreferenceRow:
+    judgment = vote.row
+
+    def side(candidate_id: int) -> tuple[str, bool]:
+        text = judgment.texts[candidate_id]
+        return text[:limit], judgment.finish_reasons[candidate_id] == "stop" and len(text) <= limit
+
+    chosen, chosen_ended = side(vote.better)
+    rejected, rejected_ended = side(vote.worse)
+    return PreferenceRow(
+        prompt_sha256=judgment.prompt_sha256,
+        messages=tuple(judgment.messages),
+        chosen=chosen,
+        rejected=rejected,
+        chosen_ended=chosen_ended,
+        rejected_ended=rejected_ended,
+        votes_chosen=most,
+        votes_rejected=fewest,
+    )
+
+
+def split_by_prompt(
+    rows: Sequence[PreferenceRow], share: float, salt: str = "reward"
+) -> tuple[list[PreferenceRow], list[PreferenceRow]]:
+    """(training rows, held-out rows), no prompt in both. `share` of the prompts is held out, decided by their hash."""
+
+    def held_out(prompt_sha256: str) -> bool:
+        return int(sha256_text(f"{salt} {prompt_sha256}")[:8], 16) / 2**32 < share
+
+    return [r for r in rows if not held_out(r.prompt_sha256)], [r for r in rows if held_out(r.prompt_sha256)]

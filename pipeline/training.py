@@ -1,0 +1,130 @@
+"""What the training stages share: LoRA settings, the result's shape, progress, and the bookkeeping around a trainer.
+
+A training stage takes rows and settings, configures one of TRL's trainers (never subclasses it), and returns a
+`TrainResult`. It knows no SQL: `on_metrics` hands figures out as they come, and the caller stores them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL reports every trainer's construction otherwise
+
+import torch
+from peft import LoraConfig
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+
+from .errors import PrefloopError
+from .language_model import best_device, resolve_dtype
+
+Metric = tuple[str, int, float]  # name, step, value
+OnMetrics = Callable[[list[Metric], float], None]  # new metrics, share of the training that is done (0 to 1)
+
+ADAPTER_FILE = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """LoRA (Hu et al. 2021, arXiv:2106.09685): rank, scale = alpha / rank, and which linear layers."""
+
+    rank: int = 16
+    alpha: int = 32
+    target_modules: str = "all-linear"
+
+    def config(self, task_type: str, modules_to_save: list[str] | None = None) -> LoraConfig:
+        return LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=0.0,
+            target_modules=self.target_modules,
+            task_type=task_type,
+            modules_to_save=modules_to_save,
+        )
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training stage leaves behind. The adapter lies in `adapter`, its weights' hash in `adapter_sha256`."""
+
+    adapter: Path
+    adapter_sha256: str
+    metrics: list[Metric]
+    summary: dict[str, Any]
+    tokens: int  # seen in training, all epochs
+    seconds: float
+    peak_memory_bytes: int  # of this process since it started (CPU) or of the device (CUDA)
+
+
+@dataclass
+class MetricsCallback(TrainerCallback):
+    """Collects the trainer's logged scalars and passes them on."""
+
+    on_metrics: OnMetrics | None
+    metrics: list[Metric] = field(default_factory=list)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        new = [
+            (name, int(state.global_step), float(value))
+            for name, value in (logs or {}).items()
+            if isinstance(value, int | float) and not name.startswith("train_")
+        ]
+        self.metrics.extend(new)
+        if self.on_metrics is not None:
+            self.on_metrics(new, state.global_step / max(state.max_steps, 1))
+
+
+def precision_arguments(dtype: str) -> dict[str, Any]:
+    """Trainer arguments for this machine: TRL's defaults refuse a CPU without bfloat16 autocast being chosen."""
+    device = best_device()
+    return {
+        "use_cpu": device.type == "cpu",
+        "bf16": resolve_dtype(dtype, device) is torch.bfloat16,
+        "dataloader_pin_memory": device.type == "cuda",
+        "gradient_checkpointing": False,  # LoRA on small models: recomputing costs more time than it saves memory
+    }
+
+
+def run_trainer(trainer: Trainer, metrics: MetricsCallback, out: Path, started: float) -> TrainResult:
+    """Train, refuse a non-finite loss, and save adapter and tokenizer-free result into `out` (all or nothing)."""
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    trainer.train()
+    losses = [(step, value) for name, step, value in metrics.metrics if name == "loss"]
+    bad = [step for step, value in losses if value != value or abs(value) == float("inf")]
+    if bad:
+        raise PrefloopError(f"the loss became non-finite at step {bad[0]}; lower the learning rate")
+    draft = out.with_name(out.name + ".partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    trainer.model.save_pretrained(draft, selected_adapters=["default"])
+    draft.rename(out)
+    return TrainResult(
+        adapter=out,
+        adapter_sha256=file_sha256(out / ADAPTER_FILE),
+        metrics=metrics.metrics,
+        summary={"steps": trainer.state.global_step, "final_loss": losses[-1][1] if losses else None},
+        tokens=int(getattr(trainer, "_total_train_tokens", 0)),
+        seconds=time.monotonic() - started,
+        peak_memory_bytes=peak_memory_bytes(),
+    )
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident set of this process since its start (CPU), or largest allocation (CUDA)."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
