@@ -131,6 +131,17 @@ def renew(session: Session, assignment_id: int, annotator_id: int, lease_seconds
     return assignment.expires_at
 
 
+def candidates_of(session: Session, comparison_id: int) -> list[Candidate]:
+    """The candidates of a comparison, by position (not as displayed)."""
+    query = (
+        select(Candidate)
+        .join(ComparisonCandidate, ComparisonCandidate.candidate_id == Candidate.id)
+        .where(ComparisonCandidate.comparison_id == comparison_id)
+        .order_by(ComparisonCandidate.position)
+    )
+    return list(session.scalars(query))
+
+
 def open_count(session: Session, round_id: int | None = None, kind: AnnotatorKind = "human") -> int:
     """Judgments still owed by annotators of `kind`, leased ones included, over all comparisons or one round's."""
     judged = places.judged(kind)

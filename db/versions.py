@@ -97,6 +97,14 @@ def by_name(session: Session, name: str) -> Version:
     return version
 
 
+def made_by(session: Session, run_id: int) -> Version:
+    """The version that a run made; StoreError when it made none."""
+    version = session.scalars(select(Version).where(Version.run_id == run_id)).one_or_none()
+    if version is None:
+        raise StoreError(f"run {run_id} made no version; see `prefloop runs show {run_id}`")
+    return version
+
+
 def list_versions(session: Session, kind: VersionKind | None = None) -> list[Version]:
     """Versions, oldest first."""
     query = select(Version).order_by(Version.id)

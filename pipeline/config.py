@@ -33,7 +33,7 @@ class SamplingSection(Section):
     temperature: float = Field(0.9, ge=0, description="0 is greedy")
     top_p: float = Field(0.95, gt=0, le=1, description="probability mass kept; 1 keeps all")
     top_k: int = Field(50, ge=0, description="tokens kept; 0 keeps all")
-    max_new_tokens: int = Field(96, ge=1, description="tokens, completion only")
+    max_new_tokens: int = Field(64, ge=1, description="tokens, completion only")
 
 
 class GenerateSection(Section):
@@ -55,10 +55,11 @@ class LoraSection(Section):
     rank: int = Field(16, ge=1, description="rank of the adapter's matrices")
     alpha: int = Field(32, ge=1, description="scale; the update is multiplied by alpha / rank")
     target_modules: str = Field("all-linear", description='"all-linear", or layer names separated by commas')
+    layer_share: float = Field(0.5, gt=0, le=1, description="share of the layers, from the top, with an adapter")
 
 
 class RewardSection(Section):
-    learning_rate: float = Field(2e-4, gt=0, description="peak, per step")
+    learning_rate: float = Field(5e-4, gt=0, description="peak, per step")
     epochs: int = Field(2, ge=1, description="passes over the pairs")
     batch_size: int = Field(8, ge=1, description="pairs a step")
     max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
@@ -70,7 +71,7 @@ class DpoSection(Section):
     beta: float = Field(0.1, gt=0, description="strength of the pull to the reference")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="assumed share of wrong labels, 0 to 0.5")
     reference: Literal["parent", "base"] = Field("parent", description="what the policy is anchored to")
-    learning_rate: float = Field(5e-4, gt=0, description="peak, per step")
+    learning_rate: float = Field(1e-3, gt=0, description="peak, per step")
     epochs: int = Field(2, ge=1, description="passes over the pairs")
     batch_size: int = Field(4, ge=1, description="pairs a step")
     max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
@@ -141,7 +142,10 @@ def _explain(item: Any) -> str:
 
 def template() -> str:
     """The text of a new prefloop.toml: every key, its default, and its meaning with the unit."""
-    lines = ["# prefloop.toml: every key with its default. Environment variables PREFLOOP_SECTION__KEY win over it.", ""]
+    lines = [
+        "# prefloop.toml: every key with its default. Environment variables PREFLOOP_SECTION__KEY win over it.",
+        "",
+    ]
     sections: list[str] = []
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, Section):

@@ -27,7 +27,7 @@ MANIFEST = "prefloop-manifest.json"  # written last: its presence says that the 
 
 
 def fetch(cache: Path, say: Callable[[str], None] = lambda _: None) -> Path:
-    """The folder of the converted model, made if it is not there. Raises PrefloopError and leaves nothing half-written."""
+    """The folder of the converted model, made if it is missing. Raises PrefloopError; leaves nothing half-written."""
     folder = cache / NAME
     if (folder / MANIFEST).is_file():
         return folder
@@ -109,7 +109,9 @@ def convert(gguf: Path, out: Path) -> Path:
     with torch.inference_mode():
         difference = float((model(probe).logits - copy(probe).logits).abs().max())
     if difference > 1e-4:
-        raise PrefloopError(f"the converted model's logits differ by {difference:.2g} from the original's; nothing kept")
+        raise PrefloopError(
+            f"the converted model's logits differ by {difference:.2g} from the original's; nothing kept"
+        )
     files = {path.name: file_sha256(path) for path in sorted(out.iterdir())}
     manifest = {"model": NAME, "package": PACKAGE, "wheel_sha256": WHEEL_SHA256, "files": files}
     with (out / MANIFEST).open("w") as file:

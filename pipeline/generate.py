@@ -31,7 +31,7 @@ class Sampling:
     temperature: float = 0.9
     top_p: float = 0.95  # probability mass kept
     top_k: int = 50  # tokens kept
-    max_new_tokens: int = 96  # tokens, completion only
+    max_new_tokens: int = 64  # tokens, completion only
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

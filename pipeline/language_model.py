@@ -6,7 +6,7 @@ speed of the bare base, and weights are rounded once. Safetensors only; remote c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,7 @@ class LanguageModel:
         results: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
         while order:
             batch: list[int] = []
-            while order and (len(batch) + 1) * sum(map(len, encoded[order[0]])) <= max(token_budget, 1) or not batch:
+            while (order and (len(batch) + 1) * sum(map(len, encoded[order[0]])) <= max(token_budget, 1)) or not batch:
                 batch.append(order.pop(0))
                 if not order:
                     break
@@ -142,18 +142,22 @@ def load_tokenizer(folder: Path, chat_template: str | None = None) -> Any:
 
 
 @contextmanager
-def quiet_loading() -> Any:
-    """Hide transformers' weight-loading bars: they flicker by in a second and tear our own progress lines."""
-    enabled = transformers_logging.is_progress_bar_enabled()
+def quiet_loading() -> Iterator[None]:
+    """Without transformers' weight-loading bars, and its report that a fresh score head is fresh."""
+    enabled, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if enabled:
             transformers_logging.enable_progress_bar()
 
 
-def load(folder: Path, adapter: Path | None = None, dtype: str = "auto", chat_template: str | None = None) -> LanguageModel:
+def load(
+    folder: Path, adapter: Path | None = None, dtype: str = "auto", chat_template: str | None = None
+) -> LanguageModel:
     """Load the base in `folder` with `adapter` merged into it."""
     device = best_device()
     wanted = resolve_dtype(dtype, device)

@@ -47,18 +47,21 @@ def is_complete(text: str, finish_reason: str) -> bool:
 def concise(text: str, finish_reason: str) -> float:
     """Concise and complete, in [0, 1]: 0.4 for ending properly, and 0.6 × brevity.
 
-    Brevity is 1 from 8 to 25 words and falls linearly to 0 at 70; below 8 words it falls to 0 at 0.
+    Brevity is 1 from 8 to 25 words, 25 / words above, and words / 8 below.
     """
     count = len(words(text))
-    brevity = count / 8 if count < 8 else min(1.0, max(0.0, (70 - count) / 45))
+    brevity = min(count / 8, 1.0, 25 / max(count, 1))
     return (0.4 * is_complete(text, finish_reason) + 0.6 * brevity) * variety(text)
 
 
 def structured(text: str, finish_reason: str) -> float:
-    """Structured, in [0, 1]: 0.8 × list items (full marks from four) and 0.2 for a line that leads into the list."""
-    items = len(_LIST_ITEM.findall(text))
-    lead_in = items > 0 and text.strip().split("\n", 1)[0].rstrip().endswith(":")
-    return (0.2 * min(items, 4) + 0.2 * lead_in) * variety(text)
+    """Structured, in [0, 1]: 0.6 × list items (full marks from four), 0.2 × line breaks (full from four),
+    0.1 for a bold or heading mark, 0.1 for a line that ends in a colon."""
+    items = min(len(_LIST_ITEM.findall(text)), 4) / 4
+    breaks = min(len(re.findall(r"\n+", text.strip())), 4) / 4
+    marks = bool(re.search(r"\*\*\S|^#+ ", text, re.MULTILINE))
+    colon = bool(re.search(r":\s*$", text, re.MULTILINE))
+    return (0.6 * items + 0.2 * breaks + 0.1 * marks + 0.1 * colon) * variety(text)
 
 
 def warm(text: str, finish_reason: str) -> float:
@@ -88,8 +91,8 @@ class SimulatedAnnotator:
 
     taste: str
     flip_share: float = 0.15  # of decided answers, turned around
-    tie_margin: float = 0.02  # utilities closer than this are a tie
-    bad_below: float = 0.02  # both utilities below this: both bad
+    tie_margin: float = 0.01  # utilities closer than this are a tie
+    bad_below: float = 0.01  # both utilities below this: both bad
     length_bias: float = 0.0  # utility added per 100 words; differs between annotators
     seed: int = 0
 
@@ -104,8 +107,8 @@ def panel(taste: str, size: int, flip_share: float, seed: int = 0) -> list[Simul
         SimulatedAnnotator(
             taste=taste,
             flip_share=flip_share,
-            tie_margin=round(rng.uniform(0.01, 0.04), 3),
-            bad_below=round(rng.uniform(0.0, 0.05), 3),
+            tie_margin=round(rng.uniform(0.005, 0.02), 3),
+            bad_below=round(rng.uniform(0.0, 0.02), 3),
             length_bias=round(rng.uniform(-0.03, 0.03), 3),
             seed=seed * 1000 + number,
         )

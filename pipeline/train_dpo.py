@@ -33,9 +33,9 @@ class DpoSettings:
     beta: float = 0.1  # strength of the pull to the reference (IPO: its τ)
     label_smoothing: float = 0.0  # assumed share of wrong labels, 0 to 0.5
     reference: Literal["parent", "base"] = "parent"
-    learning_rate: float = 1e-4
-    epochs: int = 3
-    batch_size: int = 8  # pairs a step
+    learning_rate: float = 1e-3
+    epochs: int = 2
+    batch_size: int = 4  # pairs a step
     max_length: int = 512  # tokens, prompt + completion
     warmup_share: float = 0.1  # of the steps
     lora: LoraSettings = field(default_factory=LoraSettings)
@@ -91,7 +91,13 @@ def train_dpo(
 
     def base_model() -> Any:
         with quiet_loading():
-            return AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False, use_safetensors=True, attn_implementation="eager")
+            return AutoModelForCausalLM.from_pretrained(
+                base,
+                dtype=dtype,
+                trust_remote_code=False,
+                use_safetensors=True,
+                attn_implementation="eager",  # the fused kernel's backward is the slower one on CPU
+            )
 
     model = base_model()
     if parent_adapter is not None:
@@ -129,7 +135,7 @@ def train_dpo(
             ),
             train_dataset=Dataset.from_list([_example(row) for row in rows]),
             processing_class=tokenizer,
-            peft_config=settings.lora.config("CAUSAL_LM") if parent_adapter is None else None,
+            peft_config=settings.lora.config(model, "CAUSAL_LM") if parent_adapter is None else None,
             callbacks=[metrics],
         )
     return run_trainer(trainer, metrics, out, started)

@@ -1,9 +1,9 @@
 """A workspace: the folder that holds one loop's database, artifacts, cache and settings. Never inside the source tree.
 
-    <workspace>/prefloop.toml   settings
-    <workspace>/prefloop.db     the store, unless store_url names another
-    <workspace>/artifacts/      adapters, pictures and logs, one folder a run
-    <workspace>/cache/          the converted embedded model; may be deleted
+<workspace>/prefloop.toml   settings
+<workspace>/prefloop.db     the store, unless store_url names another
+<workspace>/artifacts/      adapters, pictures and logs, one folder a run
+<workspace>/cache/          the converted embedded model; may be deleted
 """
 
 from __future__ import annotations

@@ -16,9 +16,12 @@ from sqlalchemy.orm import Session
 
 from db import candidates, comparisons, prompts, versions
 from db.engine import open_engine, open_store
+from pipeline.environment import prepare
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    prepare()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices, and as many workers as cores
     # pytest-alembic binds its tests to tests/conftest.py by a way that pytest 9.2 has closed, and collection fails.
     # test_migrations.py imports them instead.
     config.option.pytest_alembic_tests_path = "nowhere"
@@ -126,3 +129,11 @@ def run_sql(server: URL, *statements: str) -> None:
         for statement in statements:
             connection.execute(text(statement))
     admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random model (see tiny_model.py)."""
+    from tiny_model import build
+
+    return build(tmp_path_factory.mktemp("tiny-base"))

@@ -1,0 +1,51 @@
+# prefloop. `make` alone lists the targets.
+PYTHON ?= python3
+VENV   ?= .venv
+# On a machine with a GPU name another build, for instance: make setup TORCH="torch==2.14.1"
+TORCH  ?= torch==2.13.0
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo ui test lint format bench
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# One marker for each set of packages: what is installed already costs nothing.
+$(VENV)/.pip:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.pip pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,test,lint]"
+	@touch $@
+
+setup: $(VENV)/.run ## Install into .venv what the loop needs
+
+demo: $(VENV)/.run ## Run the whole loop, two rounds, with simulated annotators
+	$(BIN)/prefloop demo $(ARGS)
+
+ui: $(VENV)/.run ## Open the labeling UI on the same store
+	$(BIN)/prefloop ui $(ARGS)
+
+test: $(VENV)/.dev ## Run the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## Run the benchmarks; results are kept per cell
+	$(BIN)/python benchmarks/planted_taste.py $(ARGS)

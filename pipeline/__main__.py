@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `prefloop`."""
+
+from .cli import main
+
+main()

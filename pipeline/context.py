@@ -1,0 +1,108 @@
+"""What the steps that join stages with the store have in hand: workspace, store, console, and the models in memory."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from sqlalchemy import Engine
+
+from db import versions
+from db.engine import writing
+from db.tables import Version
+
+from .workspace import Workspace
+
+if TYPE_CHECKING:  # torch stays out until a model is wanted
+    from .base_model import BaseModel
+    from .language_model import LanguageModel
+    from .reward_model import RewardModel
+
+
+@dataclass
+class Context:
+    workspace: Workspace
+    engine: Engine
+    console: Console
+    actor: str = "cli"
+    _loaded: tuple[int, LanguageModel] | None = field(default=None, repr=False)
+
+    @cached_property
+    def base(self) -> BaseModel:
+        """The configured base model; fetched on first use if it is the embedded one."""
+        from . import base_model
+
+        return base_model.resolve(self.workspace.settings.model.base, self.workspace.cache, self.say)
+
+    def base_version(self) -> Version:
+        """v0: the bare base as a version."""
+        with writing(self.engine) as session:
+            return versions.ensure_base(session, self.base.name, self.base.sha256, actor=self.actor)
+
+    def adapter(self, version: Version) -> Path | None:
+        """The folder of the version's adapter; None for a bare base."""
+        return self.workspace.artifacts / version.adapter_path if version.adapter_path else None
+
+    def language_model(self, version: Version) -> LanguageModel:
+        """The policy in memory. One at a time: the one before is let go."""
+        from . import language_model
+
+        if self._loaded is None or self._loaded[0] != version.id:
+            self._loaded = None
+            lm = language_model.load(
+                self.base.folder,
+                self.adapter(version),
+                self.workspace.settings.model.dtype,
+                self.workspace.chat_template(),
+            )
+            self._loaded = (version.id, lm)
+        return self._loaded[1]
+
+    def reward_model(self, version: Version) -> RewardModel:
+        from .reward_model import RewardModel
+
+        adapter = self.adapter(version)
+        assert adapter is not None, "a reward model always has an adapter"
+        settings = self.workspace.settings
+        return RewardModel.load(
+            self.base.folder, adapter, settings.model.dtype, self.workspace.chat_template(), settings.reward.max_length
+        )
+
+    def release_models(self) -> None:
+        """Let the policy in memory go, before a trainer loads its own."""
+        self._loaded = None
+
+    def say(self, text: str) -> None:
+        self.console.print(f"[dim]{text}[/dim]", highlight=False)
+
+    def progress(self) -> Progress:
+        """A progress bar with count, rate (the field `rate` of the task), elapsed time and time left."""
+        return Progress(
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:>12}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+
+
+def code_version() -> str:
+    """The commit of this checkout, with "+" when files differ from it; the installed version outside of git."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return installed_version("prefloop")

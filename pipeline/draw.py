@@ -1,0 +1,67 @@
+"""Candidates into the store: what is missing is generated, batch by batch, each batch in a transaction of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from db import candidates
+from db.engine import reading, writing
+from db.tables import Candidate, Prompt, Version
+
+from .config import SamplingSection
+from .context import Context
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The candidates asked for, ordered by (prompt, sample), and what it took."""
+
+    candidates: list[Candidate]
+    generated: int
+    tokens: int
+    seconds: float
+
+
+def draw(
+    ctx: Context,
+    version: Version,
+    prompts: Sequence[Prompt],
+    samples: int,
+    sampling: SamplingSection,
+    seed: int,
+    title: str = "generate",
+) -> Drawn:
+    """`samples` completions of every prompt by the version. A repeated call fills only what is missing.
+
+    The model is loaded only if something is.
+    """
+    settings = sampling.model_dump()
+    prompt_ids = [prompt.id for prompt in prompts]
+    wanted = {(prompt_id, index) for prompt_id in prompt_ids for index in range(samples)}
+    with reading(ctx.engine) as session:
+        have = candidates.existing(session, version.id, settings, seed, prompt_ids) & wanted
+    started, tokens, generated = time.monotonic(), 0, 0
+    if have != wanted:
+        from .generate import Request, Sampling, generate
+
+        requests = [
+            Request(prompt.id, prompt.sha256, tuple(prompt.messages), index)
+            for prompt in prompts
+            for index in range(samples)
+        ]
+        lm = ctx.language_model(version)
+        budget = ctx.workspace.settings.generate.token_budget
+        with ctx.progress() as progress:
+            task = progress.add_task(f"{title} ({version.name})", total=len(wanted), completed=len(have), rate="")
+            for batch in generate(lm, requests, Sampling(**settings), seed, budget, frozenset(have)):
+                with writing(ctx.engine) as session:
+                    generated += candidates.store(session, version.id, settings, seed, batch)
+                tokens += sum(completion.token_count for completion in batch)
+                rate = f"{tokens / (time.monotonic() - started):.0f} tok/s"
+                progress.update(task, advance=len(batch), rate=rate)
+    with reading(ctx.engine) as session:
+        rows = candidates.of_version(session, version.id, settings, seed, prompt_ids)
+    rows = [row for row in rows if row.sample_index < samples]
+    return Drawn(rows, generated, tokens, time.monotonic() - started)

@@ -1,0 +1,166 @@
+"""The loop: generate → label → train → compare → promote → generate again, round by round.
+
+Every step finds what is finished and goes on from there, so that an interrupted loop continues and a finished one
+costs nothing. Reward models learn from all rounds' judgments; the policy learns from the newest round's, which are
+about its own parent's answers.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from db import comparisons, prompts, rounds, runs, versions
+from db.engine import reading, writing
+from db.tables import Candidate, Prompt, Round, Version
+
+from .ask import ask, simulate
+from .compare import compare, judge_scores
+from .context import Context
+from .draw import draw
+from .errors import PrefloopError
+from .pairs import PairPolicy
+from .promote import ensure_current, promote_if_better
+from .snapshot import freeze
+from .train import train_dpo_version, train_reward_version
+
+Annotators = Literal["human", "simulated"]
+
+
+class LabelsOwed(Exception):
+    """The round waits for people: `owed` judgments are asked for and not given yet."""
+
+    def __init__(self, number: int, owed: int) -> None:
+        super().__init__(f"round {number} waits for {owed} judgments; label them in the UI and run the loop again")
+        self.owed = owed
+
+
+@dataclass
+class Stopwatch:
+    seconds: dict[str, float]
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - started, 1)
+
+
+def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> dict[str, Any]:
+    """One turn of the loop; its summary. A finished round is read from the store.
+
+    Raises LabelsOwed when people's judgments are still to come, and PrefloopError when there is nothing to work on.
+    """
+    settings = ctx.workspace.settings
+    parent = ensure_current(ctx)
+    with writing(ctx.engine) as session:
+        round_ = rounds.ensure(session, loop, number, parent.id, settings.model_dump(exclude={"store_url"}))
+        if round_.summary is not None:
+            return round_.summary
+        parent = versions.get(session, round_.parent_version_id)
+        train_prompts = prompts.list_prompts(session, split="train")
+    if not train_prompts:
+        raise PrefloopError("there are no prompts to generate for; run `prefloop prompts import`")
+    watch = Stopwatch({})
+
+    with watch.measure("generate"):
+        chosen = prompts_of_round(train_prompts, number, settings.label.prompts_per_round, settings.seed)
+        drawn = draw(
+            ctx,
+            parent,
+            chosen,
+            settings.generate.candidates_per_prompt,
+            settings.sampling,
+            seed=settings.seed * 1000 + number,
+            title=f"round {number}: candidates",
+        )
+    with watch.measure("label"):
+        ask(
+            ctx,
+            drawn.candidates,
+            round_,
+            settings.label.overlap,
+            settings.seed,
+            _scores_of_last_reward_model(ctx, loop, number, drawn.candidates, chosen),
+        )
+        if annotators == "simulated":
+            simulate(ctx, settings.simulate, settings.seed, round_)
+        else:
+            with reading(ctx.engine) as session:
+                owed = comparisons.open_count(session, round_.id, kind="human")
+            if owed:
+                raise LabelsOwed(number, owed)
+    with reading(ctx.engine) as session:
+        so_far = tuple(row.id for row in rounds.list_rounds(session, loop) if row.number <= number)
+    all_rounds = freeze(ctx, PairPolicy(annotators=annotators, rounds=so_far))
+    this_round = freeze(ctx, PairPolicy(annotators=annotators, rounds=(round_.id,)))
+    with watch.measure("train reward"):
+        reward = train_reward_version(ctx, all_rounds, round_)
+    with watch.measure("train dpo"):
+        policy = train_dpo_version(ctx, this_round, parent, round_)
+    with watch.measure("compare"):
+        reward_judge = f"reward:{reward.name}"
+        taste_judge = f"taste:{settings.simulate.taste}"
+        judges = [taste_judge, reward_judge] if annotators == "simulated" else [reward_judge]
+        base = ctx.base_version()
+        run_id, against_parent = compare(ctx, policy, parent, judges, round_)
+        against_base = against_parent if parent.id == base.id else compare(ctx, policy, base, judges, round_)[1]
+    decision = promote_if_better(ctx, policy, run_id, against_parent, judges[0])
+
+    with reading(ctx.engine) as session:
+        reward_summary = runs.get(session, _run_id(reward)).summary or {}
+    summary = {
+        "round": number,
+        "parent": parent.name,
+        "version": policy.name,
+        "reward_model": reward.name,
+        "annotators": annotators,
+        "judgments": this_round.snapshot.counts["judgments"],
+        "pairs": len(this_round.rows),
+        "reward_accuracy": reward_summary.get("heldout_accuracy"),
+        "reward_heldout_pairs": reward_summary.get("heldout_pairs"),
+        "judge": judges[0],
+        "against_base": against_base["judges"],
+        "against_parent": against_parent["judges"],
+        **against_base["versions"][policy.name],
+        "base_mean_tokens": against_base["versions"][base.name]["mean_tokens"],
+        "promoted": decision.promote,
+        "decision": decision.reason,
+        "seconds": watch.seconds,
+    }
+    with writing(ctx.engine) as session:
+        rounds.finish(session, round_.id, summary)
+    return summary
+
+
+def prompts_of_round(train_prompts: list[Prompt], number: int, count: int, seed: int) -> list[Prompt]:
+    """`count` prompts of one shuffled order, round after round, starting over when it is used up."""
+    order = sorted(train_prompts, key=lambda prompt: prompt.sha256)
+    random.Random(f"rounds {seed}").shuffle(order)
+    start = (number - 1) * count
+    picked = [order[(start + offset) % len(order)] for offset in range(min(count, len(order)))]
+    return sorted(picked, key=lambda prompt: prompt.id)
+
+
+def _scores_of_last_reward_model(
+    ctx: Context, loop: str, number: int, candidates: list[Candidate], chosen: list[Prompt]
+) -> dict[int, float] | None:
+    """Scores by the reward model of the round before; None in the first round."""
+    with reading(ctx.engine) as session:
+        before = [row for row in rounds.list_rounds(session, loop) if row.number == number - 1]
+    if not before or before[0].summary is None:
+        return None
+    ctx.release_models()
+    return judge_scores(ctx, f"reward:{before[0].summary['reward_model']}", candidates, chosen)
+
+
+def _run_id(version: Version) -> int:
+    assert version.run_id is not None, "a trained version has a run"
+    return version.run_id
+
+
+__all__ = ["Annotators", "LabelsOwed", "Round", "prompts_of_round", "run_round"]

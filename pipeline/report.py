@@ -1,0 +1,219 @@
+"""Facts about a workspace as plain values (for --json) and as tables (for people)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from db import comparisons, judgments, prompts, runs, snapshots, versions
+from db.engine import reading
+from db.tables import Version
+
+from .context import Context
+from .doctor import Finding
+
+COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+def status(ctx: Context) -> dict[str, Any]:
+    with reading(ctx.engine) as session:
+        current = versions.current(session)
+        counted = judgments.counts(session)
+        newest = runs.list_runs(session, limit=1)
+        return {
+            "workspace": str(ctx.workspace.root),
+            "prompts": prompts.count_by_split(session),
+            "judgments": {kind: sum(choices.values()) for kind, choices in counted.items()},
+            "choices": counted,
+            "owed": {kind: comparisons.open_count(session, kind=kind) for kind in ("human", "simulated")},
+            "snapshots": len(snapshots.list_snapshots(session)),
+            "versions": [version.name for version in versions.list_versions(session)],
+            "current": current.name if current else None,
+            "last_run": {"id": newest[0].id, "stage": newest[0].stage, "state": newest[0].state} if newest else None,
+        }
+
+
+def print_status(console: Console, facts: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    for key, value in facts.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        table.add_row(key, escape(", ".join(shown) if isinstance(shown, list) else str(shown)))
+    console.print(table)
+
+
+def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    table = Table(box=None, show_header=False)
+    for finding in findings:
+        remedy = f"\n→ {finding.remedy}" if finding.remedy else ""
+        table.add_row(
+            f"[{COLOURS[finding.level]}]{finding.level}[/]", finding.subject, escape(f"{finding.found}{remedy}")
+        )
+    console.print(table)
+
+
+def print_rounds(console: Console, summaries: Sequence[dict[str, Any]]) -> None:
+    """The loop's table: one line a round."""
+    kinds = {summary["annotators"] for summary in summaries}
+    judge = summaries[-1]["judge"]
+    table = Table(title=f"rounds, judged by {' and '.join(sorted(kinds))} annotators; win rate by {judge}")
+    columns = ("round", "version", "judgments", "pairs", "reward acc.", "win rate vs base [95 %]")
+    for column in (*columns, "tokens (base)", "KL to base", "seconds"):
+        table.add_column(column, justify="right" if column != "version" else "left")
+    for summary in summaries:
+        rate = summary["against_base"][summary["judge"]]
+        accuracy = summary["reward_accuracy"]
+        table.add_row(
+            str(summary["round"]),
+            f"{summary['version']} {'promoted' if summary['promoted'] else 'not promoted'}",
+            str(summary["judgments"]),
+            str(summary["pairs"]),
+            "–" if accuracy is None else f"{accuracy:.0%} of {summary['reward_heldout_pairs']}",
+            f"{rate['rate']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]",
+            f"{summary['mean_tokens']:.0f} ({summary['base_mean_tokens']:.0f})",
+            f"{summary['kl_to_base']:.1f}",
+            "\n".join(f"{stage} {seconds:.0f}" for stage, seconds in summary["seconds"].items()),
+        )
+    console.print(table)
+
+
+def print_comparison(console: Console, report: dict[str, Any]) -> None:
+    table = Table("judge", "wins", "ties", "losses", f"win rate of {report['a']}", "95 % interval")
+    for judge, rate in report["judges"].items():
+        table.add_row(
+            judge,
+            str(rate["wins"]),
+            str(rate["ties"]),
+            str(rate["losses"]),
+            f"{rate['rate']:.1%}",
+            f"{rate['low']:.1%} to {rate['high']:.1%}",
+        )
+    console.print(f"{report['a']} against {report['b']} on {report['prompts']} held-out prompts", highlight=False)
+    console.print(table)
+    for name, facts in report["versions"].items():
+        console.print(
+            f"{name}: {facts['mean_tokens']:.0f} tokens on average, {facts['ended']:.0%} ended by themselves, "
+            f"KL to base {facts['kl_to_base']:.1f} nats",
+            highlight=False,
+        )
+
+
+def leaderboard(ctx: Context) -> list[dict[str, Any]]:
+    """Policies by their win rate over the base, best first: the newest comparison of each, and each judge."""
+    with reading(ctx.engine) as session:
+        names = {version.id: version.name for version in versions.list_versions(session, "policy")}
+        bases = {version.name for version in versions.list_versions(session, "policy") if version.adapter_path is None}
+        current = versions.current(session)
+        finished = runs.list_runs(session, stage="compare", state="finished", limit=10_000)
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for run in reversed(finished):  # oldest first, so that the newest stands
+        summary = run.summary or {}
+        if summary.get("b") in bases and summary.get("a") in names.values():
+            for judge, rate in summary["judges"].items():
+                facts = summary["versions"][summary["a"]]
+                newest[summary["a"], judge] = {
+                    "version": summary["a"],
+                    "current": bool(current and current.name == summary["a"]),
+                    "judge": judge,
+                    "against": summary["b"],
+                    **{key: rate[key] for key in ("rate", "low", "high", "prompts")},
+                    **facts,
+                }
+    return sorted(newest.values(), key=lambda row: (row["judge"], -row["rate"]))
+
+
+def print_leaderboard(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        console.print("no version was compared with the base yet; run `prefloop compare VERSION v0`")
+        return
+    table = Table("judge", "version", "win rate vs base", "95 % interval", "tokens", "KL to base")
+    for row in rows:
+        table.add_row(
+            row["judge"],
+            row["version"] + (" (current)" if row["current"] else ""),
+            f"{row['rate']:.1%}",
+            f"{row['low']:.1%} to {row['high']:.1%}",
+            f"{row['mean_tokens']:.0f}",
+            f"{row['kl_to_base']:.1f}",
+        )
+    console.print(table)
+
+
+def version_rows(ctx: Context) -> list[dict[str, Any]]:
+    with reading(ctx.engine) as session:
+        rows = versions.list_versions(session)
+        current = versions.current(session)
+    names = {row.id: row.name for row in rows}
+    return [
+        {
+            "name": row.name,
+            "kind": row.kind,
+            "current": bool(current and current.id == row.id),
+            "parent": names.get(row.parent_id) if row.parent_id else None,
+            "snapshot": row.snapshot_id,
+            "run": row.run_id,
+            "sha256": (row.adapter_sha256 or row.base_sha256)[:12],
+            "stale": row.stale_reason,
+            "created": f"{row.created_at:%Y-%m-%d %H:%M}",
+        }
+        for row in rows
+    ]
+
+
+def run_rows(ctx: Context, limit: int) -> list[dict[str, Any]]:
+    with reading(ctx.engine) as session:
+        return [
+            {
+                "id": row.id,
+                "stage": row.stage,
+                "state": row.state,
+                "snapshot": row.snapshot_id,
+                "started": f"{row.started_at:%Y-%m-%d %H:%M}" if row.started_at else None,
+                "seconds": (row.finished_at - row.started_at).total_seconds()
+                if row.finished_at and row.started_at
+                else None,
+                "error": row.error,
+            }
+            for row in runs.list_runs(session, limit=limit)
+        ]
+
+
+def print_rows(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        console.print("none yet")
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*("–" if value is None else escape(_short(value)) for value in row.values()))
+    console.print(table)
+
+
+def print_version(console: Console, ctx: Context, version: Version) -> None:
+    with reading(ctx.engine) as session:
+        run = runs.get(session, version.run_id) if version.run_id else None
+        parent = versions.get(session, version.parent_id) if version.parent_id else None
+    facts: dict[str, Any] = {
+        "version": f"{version.name} ({version.kind})",
+        "base": f"{version.base_model} {version.base_sha256[:12]}",
+        "parent": parent.name if parent else None,
+        "adapter": f"{ctx.workspace.artifacts / version.adapter_path}" if version.adapter_path else None,
+        "sha256": version.adapter_sha256,
+        "snapshot": version.snapshot_id,
+        "run": f"{run.id}: {run.summary}" if run else None,
+        "picture": f"{ctx.workspace.artifacts / run.folder / 'loss.png'}" if run and run.folder else None,
+        "stale": version.stale_reason,
+    }
+    table = Table(show_header=False, box=None)
+    for key, value in facts.items():
+        if value is not None:
+            table.add_row(key, escape(str(value)))
+    console.print(table)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return {True: "yes", False: ""}[value] if isinstance(value, bool) else str(value)

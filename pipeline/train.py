@@ -1,0 +1,126 @@
+"""The training steps: a frozen snapshot goes in, a version comes out, and everything between is on record."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from db import versions
+from db.engine import reading, writing
+from db.tables import Round, Version
+
+from .context import Context
+from .pairs import split_by_prompt
+from .pictures import save_loss_picture
+from .recorded_run import RecordedRun, fingerprint, finished_run, recorded
+from .snapshot import Frozen
+
+REWARD_HELDOUT_SHARE = 0.2  # of the snapshot's prompts, for the reward model's accuracy
+
+
+def train_reward_version(ctx: Context, frozen: Frozen, round_: Round | None = None, seed: int | None = None) -> Version:
+    """A reward model from the snapshot; an equal one that is finished is returned instead."""
+    from .train_reward import RewardSettings, train_reward
+
+    section = ctx.workspace.settings.reward
+    settings = RewardSettings(**section.model_dump(), lora=_lora(ctx), dtype=ctx.workspace.settings.model.dtype)
+    train_rows, heldout_rows = split_by_prompt(frozen.rows, REWARD_HELDOUT_SHARE)
+    seed = ctx.workspace.settings.seed if seed is None else seed
+
+    def work(run: RecordedRun, on_metrics: Any) -> Any:
+        return train_reward(
+            train_rows,
+            heldout_rows,
+            settings,
+            ctx.base.folder,
+            run.folder / "adapter",
+            seed,
+            on_metrics,
+            ctx.workspace.chat_template(),
+        )
+
+    return _train_version(ctx, "reward", asdict(settings), seed, frozen, ctx.base_version(), round_, work)
+
+
+def train_dpo_version(
+    ctx: Context, frozen: Frozen, parent: Version, round_: Round | None = None, seed: int | None = None
+) -> Version:
+    """A policy from the snapshot, starting at `parent`; an equal one that is finished is returned instead."""
+    from .train_dpo import DpoSettings, train_dpo
+
+    section = ctx.workspace.settings.dpo
+    settings = DpoSettings(**section.model_dump(), lora=_lora(ctx), dtype=ctx.workspace.settings.model.dtype)
+    seed = ctx.workspace.settings.seed if seed is None else seed
+
+    def work(run: RecordedRun, on_metrics: Any) -> Any:
+        return train_dpo(
+            frozen.rows,
+            settings,
+            ctx.base.folder,
+            ctx.adapter(parent),
+            run.folder / "adapter",
+            seed,
+            on_metrics,
+            ctx.workspace.chat_template(),
+        )
+
+    return _train_version(ctx, "dpo", asdict(settings), seed, frozen, parent, round_, work)
+
+
+def _lora(ctx: Context) -> Any:
+    from .training import LoraSettings
+
+    return LoraSettings(**ctx.workspace.settings.lora.model_dump())
+
+
+def _train_version(
+    ctx: Context,
+    stage: str,
+    config: dict[str, Any],
+    seed: int,
+    frozen: Frozen,
+    parent: Version,
+    round_: Round | None,
+    work: Any,
+) -> Version:
+    mark = fingerprint(stage, config, seed, frozen.snapshot.sha256, parent.base_sha256, parent.adapter_sha256)
+    done = finished_run(ctx, mark)
+    if done is not None:
+        with reading(ctx.engine) as session:
+            return versions.made_by(session, done.id)
+    ctx.release_models()
+    with recorded(ctx, stage, config, seed, mark, frozen.snapshot, parent, round_) as run, ctx.progress() as progress:
+        task = progress.add_task(f"train {stage} ({len(frozen.rows)} pairs)", total=100, rate="")
+
+        def on_metrics(new: Sequence[tuple[str, int, float]], share: float) -> None:
+            run.add_metrics(new)
+            loss = next((value for name, _, value in new if name == "loss"), None)
+            update = {} if loss is None else {"rate": f"loss {loss:.3f}"}
+            progress.update(task, completed=round(100 * share), **update)
+
+        try:
+            result = work(run, on_metrics)
+        finally:
+            for leftover in ("adapter.partial", "adapter.trainer"):
+                shutil.rmtree(run.folder / leftover, ignore_errors=True)
+        save_loss_picture(result.metrics, run.folder / "loss.png", stage)
+        summary = {**result.summary, "seconds": round(result.seconds, 1), "pairs": len(frozen.rows)}
+        kind = "reward" if stage == "reward" else "policy"
+        with writing(ctx.engine) as session:
+            version = versions.create(
+                session,
+                kind,
+                versions.next_name(session, kind),
+                base_model=parent.base_model,
+                base_sha256=parent.base_sha256,
+                adapter_path=f"runs/{run.id}/adapter",
+                adapter_sha256=result.adapter_sha256,
+                parent_id=parent.id,
+                run_id=run.id,
+                snapshot_id=frozen.snapshot.id,
+                actor=ctx.actor,
+            )
+            run.finish(session, summary, result.tokens, result.peak_memory_bytes)
+    return version

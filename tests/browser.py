@@ -1,0 +1,154 @@
+"""A real Chromium, a real server of the labeling UI, and a store with pairs for them."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+from sqlalchemy import Engine, select
+
+from db import candidates, comparisons, prompts, versions
+from db.engine import open_store, reading, writing
+from db.tables import Annotator, Assignment, Candidate, Judgment
+from labeling_ui import launch
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+Pair = tuple[list[dict[str, str]], str, str]  # messages, and the two answers
+
+
+@dataclass(frozen=True)
+class Said:
+    """A stored judgment, in words."""
+
+    assignment_id: int
+    choice: str
+    preferred: str | None
+    rationale: str
+    response_ms: int | None
+    corrects: bool
+
+
+def question(content: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": content}]
+
+
+def seed(store_url: str, pairs: list[Pair], overlap: int = 1) -> Engine:
+    """A store that asks `overlap` people about each of the pairs."""
+    engine = open_store(store_url)
+    with writing(engine) as session:
+        base = versions.ensure_base(session, "tiny", "0" * 64)
+        for messages, *texts in pairs:
+            prompt_id = prompts.add(session, messages).id
+            completions = [candidates.Completion(prompt_id, i, text, 4, "stop", -1.5) for i, text in enumerate(texts)]
+            candidates.store(session, base.id, {}, 0, completions)
+            ids = [candidate.id for candidate in candidates.of_version(session, base.id, {}, 0, [prompt_id])]
+            comparisons.create_pair(session, prompt_id, ids, overlap=overlap)
+    return engine
+
+
+def said_by(engine: Engine, name: str) -> list[Said]:
+    """Everything that the annotator said, corrections too, in order."""
+    query = (
+        select(Judgment, Candidate.text)
+        .join(Assignment, Assignment.id == Judgment.assignment_id)
+        .join(Annotator, Annotator.id == Assignment.annotator_id)
+        .outerjoin(Candidate, Candidate.id == Judgment.preferred_id)
+        .where(Annotator.name == name)
+        .order_by(Judgment.id)
+    )
+    with reading(engine) as session:
+        return [
+            Said(row.assignment_id, row.choice, text, row.rationale, row.response_ms, row.supersedes_id is not None)
+            for row, text in session.execute(query)
+        ]
+
+
+@dataclass
+class Server:
+    """The labeling UI over one store, on a port of its own that it keeps when it is started again."""
+
+    store_url: str
+    port: int = field(default_factory=lambda: free_port())
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        argv, environment = launch.command(self.store_url, self.port)
+        self.process = subprocess.Popen(argv, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while not self._answers():
+            assert self.process.poll() is None, "the server of the labeling UI ended at once"
+            assert time.monotonic() < deadline, "the server of the labeling UI did not answer within 30 s"
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """kill -9: nothing is said goodbye to."""
+        if self.process:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+
+@contextmanager
+def serving(store_url: str) -> Iterator[Server]:
+    server = Server(store_url)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable(), args=ARGS)
+        yield browser
+        browser.close()
+
+
+def executable() -> str:
+    """The path of a Chromium; installed by apt-get where we may, otherwise the test fails and says what to install."""
+    if not any(map(shutil.which, NAMES)) and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "install", "--yes", "--no-install-recommends", "chromium"], check=False)
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    assert found, f"none of {', '.join(NAMES)} is in PATH; install the package chromium (apt-get install chromium)"
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def sqlite_url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'store.db'}"

@@ -1,0 +1,336 @@
+"""The whole loop on a tiny model: every step real, finished work never done again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from sqlalchemy import func, select, text
+
+from db import annotators, comparisons, judgments, prompts, rounds, runs, snapshots, versions
+from db.engine import reading, writing
+from db.tables import Candidate, Judgment, Run, Version
+from pipeline import import_prompts, workspace
+from pipeline.ask import ask, simulate
+from pipeline.compare import compare
+from pipeline.context import Context
+from pipeline.draw import draw
+from pipeline.errors import PrefloopError
+from pipeline.loop import LabelsOwed, run_round
+from pipeline.pairs import PairPolicy
+from pipeline.promote import decide, ensure_current, promote_if_better
+from pipeline.report import leaderboard, status
+from pipeline.snapshot import freeze, rebuild
+from pipeline.train import train_dpo_version, train_reward_version
+from pipeline.verify import verify
+
+SETTINGS = """
+[model]
+base = "{base}"
+dtype = "float32"
+[sampling]
+temperature = 1.0
+top_p = 1.0
+top_k = 0
+max_new_tokens = 12
+[label]
+prompts_per_round = 24
+[simulate]
+taste = "structured"
+flip_share = 0.0
+[lora]
+rank = 4
+[dpo]
+epochs = 1
+[reward]
+epochs = 1
+"""
+
+
+def context(root: Path) -> tuple[Context, object]:
+    found = workspace.find(root)
+    engine = found.open_store()
+    return Context(found, engine, Console(quiet=True), actor="test"), engine
+
+
+@pytest.fixture
+def root(tmp_path: Path, tiny_base: Path) -> Path:
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / "prefloop.toml").write_text(SETTINGS.format(base=tiny_base))
+    made = workspace.init(tmp_path / "ws")
+    engine = made.open_store()
+    with writing(engine) as session:
+        prompts.add_many(session, import_prompts.builtin().items[:120])
+    engine.dispose()
+    return made.root
+
+
+@pytest.fixture
+def ctx(root: Path) -> Iterator[Context]:
+    made, engine = context(root)
+    yield made
+    engine.dispose()  # type: ignore[attr-defined]
+
+
+def count(ctx: Context, table: type) -> int:
+    with reading(ctx.engine) as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def judge_by_length(ctx: Context, rows: int = 40) -> None:
+    """Judgments that a random model's noise cannot leave undecided: the longer text wins."""
+    with reading(ctx.engine) as session:
+        chosen = prompts.list_prompts(session, split="train")[:rows]
+    settings = ctx.workspace.settings
+    drawn = draw(ctx, ensure_current(ctx), chosen, 2, settings.sampling, 0)
+    ask(ctx, drawn.candidates, None, 1, 0)
+    with writing(ctx.engine) as session:
+        me = annotators.ensure(session, "me", "human").id
+    while True:
+        with writing(ctx.engine) as session:
+            task = comparisons.next_assignment(session, me)
+        if task is None:
+            return
+        with writing(ctx.engine) as session:
+            left, right = task.texts
+            judgments.submit(session, task.assignment_id, me, "left" if len(left) > len(right) else "right")
+
+
+def test_two_rounds_close_the_loop_and_a_second_time_costs_nothing(ctx: Context) -> None:
+    summaries = [run_round(ctx, "test", number, "simulated") for number in (1, 2)]
+    before = {table: count(ctx, table) for table in (Candidate, Judgment, Run, Version)}
+    for summary in summaries:
+        assert summary["judgments"] == 24
+        assert 0 <= summary["against_base"]["taste:structured"]["low"] <= 1
+        assert set(summary["seconds"]) == {"generate", "label", "train reward", "train dpo", "compare"}
+    with reading(ctx.engine) as session:
+        assert [v.name for v in versions.list_versions(session)] == ["v0", "r1", "v1", "r2", "v2"]
+        assert {a.kind for a in annotators.list_annotators(session)} == {"simulated"}
+        assert all(run.state == "finished" for run in runs.list_runs(session))
+        assert len(rounds.list_rounds(session, "test")) == 2
+        newest = versions.by_name(session, "v2")
+        run = runs.get(session, newest.run_id)
+        assert {name for name, _, _ in runs.metrics(session, run.id)} >= {"loss", "rewards/margins"}
+        assert (ctx.workspace.artifacts / run.folder / "loss.png").read_bytes().startswith(b"\x89PNG")
+        assert run.tokens > 0
+        assert run.code_version
+    again = [run_round(ctx, "test", number, "simulated") for number in (1, 2)]
+    assert again == summaries
+    assert {table: count(ctx, table) for table in before} == before
+    assert verify(ctx) == []
+    assert status(ctx)["judgments"] == {"human": 0, "simulated": 48}
+    assert {row["judge"] for row in leaderboard(ctx)} >= {"taste:structured", "reward:r1"}
+
+
+def test_simulated_judgments_stay_out_of_human_snapshots(ctx: Context) -> None:
+    with reading(ctx.engine) as session:
+        chosen = prompts.list_prompts(session, split="train")[:20]
+    drawn = draw(ctx, ensure_current(ctx), chosen, 2, ctx.workspace.settings.sampling, 0)
+    ask(ctx, drawn.candidates, None, 1, 0)
+    simulate(ctx, ctx.workspace.settings.simulate, 0)
+    with pytest.raises(PrefloopError, match="no human judgment"):
+        freeze(ctx, PairPolicy(annotators="human"))
+    with reading(ctx.engine) as session:  # and what simulated annotators did leaves the question open to people
+        assert comparisons.open_count(session, kind="human") > 0
+        assert comparisons.open_count(session, kind="simulated") == 0
+
+
+def test_people_s_judgments_train_by_one_flag_and_the_loop_waits_for_them(ctx: Context) -> None:
+    with pytest.raises(LabelsOwed) as waiting:
+        run_round(ctx, "people", 1, "human")
+    assert waiting.value.owed > 0
+    with writing(ctx.engine) as session:
+        me = annotators.ensure(session, "me", "human").id
+    for _ in range(waiting.value.owed):
+        with writing(ctx.engine) as session:
+            task = comparisons.next_assignment(session, me)
+            assert task is not None
+        with writing(ctx.engine) as session:
+            judgments.submit(session, task.assignment_id, me, "left")
+    summary = run_round(ctx, "people", 1, "human")
+    assert summary["annotators"] == "human"
+    assert summary["judgments"] == waiting.value.owed
+    assert summary["judge"].startswith("reward:")
+
+
+def test_a_snapshot_rebuilds_to_the_same_bytes_and_freezing_twice_is_one(ctx: Context) -> None:
+    judge_by_length(ctx)
+    first, second = (freeze(ctx, PairPolicy()) for _ in range(2))
+    assert (first.created, second.created) == (True, False)
+    assert first.snapshot.id == second.snapshot.id
+    assert rebuild(ctx, first.snapshot) == first.rows
+
+
+def test_a_run_that_fails_leaves_its_error_and_no_version(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge_by_length(ctx)
+    frozen = freeze(ctx, PairPolicy())
+    monkeypatch.setattr("pipeline.train_dpo.run_trainer", lambda *a: (_ for _ in ()).throw(MemoryError("no memory")))
+    with pytest.raises(MemoryError):
+        train_dpo_version(ctx, frozen, ensure_current(ctx))
+    with reading(ctx.engine) as session:
+        (run,) = runs.list_runs(session, stage="dpo")
+        assert (run.state, run.error) == ("failed", "MemoryError: no memory")
+        assert [v.name for v in versions.list_versions(session)] == ["v0"]
+    assert "MemoryError" in (ctx.workspace.artifacts / run.folder / "error.txt").read_text()
+    monkeypatch.undo()
+    assert train_dpo_version(ctx, frozen, ensure_current(ctx)).name == "v1"
+    assert verify(ctx) == []
+
+
+def test_a_version_generates_the_same_thing_only_once(ctx: Context) -> None:
+    judge_by_length(ctx)
+    frozen = freeze(ctx, PairPolicy())
+    base = ensure_current(ctx)
+    policy = train_dpo_version(ctx, frozen, base)
+    run_id, first = compare(ctx, policy, base, ["taste:concise"])
+    drawn = count(ctx, Candidate)
+    again_id, again = compare(ctx, policy, base, ["taste:concise"])
+    assert (again_id, again) == (run_id, first)
+    compare(ctx, policy, base, ["taste:warm"])  # another judge reads the same completions
+    assert count(ctx, Candidate) == drawn
+
+
+def report(rate: float, low: float, high: float) -> dict[str, object]:
+    figures = {"rate": rate, "low": low, "high": high, "prompts": 60}
+    return {"a": "v1", "b": "v0", "judges": {"taste:warm": figures}}
+
+
+@pytest.mark.parametrize(
+    ("figures", "promote", "words"),
+    [
+        ((0.70, 0.58, 0.81), True, "above 50 %"),
+        ((0.60, 0.48, 0.71), False, "not shown to be better"),
+        ((0.50, 0.50, 0.50), False, "not shown to be better"),
+        ((0.30, 0.20, 0.41), False, "it is worse"),
+    ],
+)
+def test_promotion_needs_the_lower_bound_above_one_half(
+    figures: tuple[float, float, float], promote: bool, words: str
+) -> None:
+    decision = decide(report(*figures), "taste:warm")
+    assert decision.promote is promote
+    assert words in decision.reason
+
+
+def test_promote_and_rollback_leave_a_complete_history(ctx: Context) -> None:
+    judge_by_length(ctx)
+    base = ensure_current(ctx)
+    policy = train_dpo_version(ctx, freeze(ctx, PairPolicy()), base)
+    promote_if_better(ctx, policy, policy.run_id, report(0.7, 0.6, 0.8), "taste:warm")  # type: ignore[arg-type]
+    assert ensure_current(ctx).name == "v1"
+    with writing(ctx.engine) as session:
+        versions.rollback(session, "test", "second thoughts")
+    assert ensure_current(ctx).name == "v0"
+    with reading(ctx.engine) as session:
+        assert [(move.kind, move.version_id) for move in versions.history(session)] == [
+            ("promote", base.id),
+            ("promote", policy.id),
+            ("rollback", base.id),
+        ]
+
+
+def test_verify_finds_each_kind_of_planted_damage(ctx: Context) -> None:
+    judge_by_length(ctx)
+    frozen = freeze(ctx, PairPolicy())
+    reward = train_reward_version(ctx, frozen)
+    policy = train_dpo_version(ctx, frozen, ensure_current(ctx))
+    assert verify(ctx) == []
+
+    adapter = ctx.workspace.artifacts / str(policy.adapter_path) / "adapter_model.safetensors"
+    content = adapter.read_bytes()
+    adapter.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # one bit
+    (ctx.workspace.artifacts / str(reward.adapter_path) / "adapter_model.safetensors").unlink()
+    (ctx.workspace.artifacts / "runs" / "999").mkdir()
+    with ctx.engine.begin() as connection:
+        connection.execute(text("UPDATE prompt SET messages = '[{\"role\": \"user\", \"content\": \"x\"}]' WHERE id = 1"))
+        used = frozen.rows[0].prompt_sha256
+        connection.execute(text("UPDATE prompt SET split = 'heldout' WHERE sha256 = :used"), {"used": used})
+    with ctx.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        connection.exec_driver_sql("INSERT INTO snapshot_judgment VALUES (4242, 1)")
+        connection.commit()
+    found = {(damage.kind, damage.subject) for damage in verify(ctx)}
+    assert ("adapter", "version v1") in found
+    assert ("adapter", "version r1") in found
+    assert ("orphan", "runs/999") in found
+    assert ("prompt", "prompt 1") in found
+    assert ("leakage", "snapshot 1") in found
+    assert ("snapshot", "snapshot 1") in found
+    assert any(kind == "store" for kind, _ in found)
+
+
+def prefloop(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", "--workspace", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_generation_killed_in_the_middle_loses_a_batch_at_most_and_is_completed(root: Path, ctx: Context) -> None:
+    """kill -9 while it writes; the re-run has every candidate once, with the texts of an undisturbed run."""
+    (root / "prefloop.toml").write_text((root / "prefloop.toml").read_text() + "[generate]\ntoken_budget = 256\n")
+    command = [sys.executable, "-m", "pipeline", "--workspace", str(root), "generate", "--samples", "4", "--no-ask"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while count(ctx, Candidate) < 20 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    survived = count(ctx, Candidate)
+    with reading(ctx.engine) as session:
+        train = prompts.list_prompts(session, split="train")
+    wanted = 4 * len(train)
+    assert 20 <= survived < wanted
+    assert prefloop(root, "generate", "--samples", "4", "--no-ask").returncode == 0
+    assert count(ctx, Candidate) == wanted
+    sampling = ctx.workspace.settings.sampling
+    with reading(ctx.engine) as session:
+        base = versions.by_name(session, "v0")
+    interrupted = {(c.prompt_id, c.sample_index): c.text for c in draw(ctx, base, train, 4, sampling, 0).candidates}
+    undisturbed = draw(ctx, base, train[:10], 4, sampling, seed=0).candidates
+    assert all(interrupted[c.prompt_id, c.sample_index] == c.text for c in undisturbed)
+
+
+def test_scripts_get_json_and_people_get_one_clean_line(root: Path) -> None:
+    for command in (("status",), ("leaderboard",), ("versions", "list"), ("runs", "list"), ("prompts", "list")):
+        done = prefloop(root, *command, "--json")
+        assert done.returncode == 0, done.stderr
+        json.loads(done.stdout)
+    refused = prefloop(root, "compare", "v8", "v9")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: there is no version v8")
+    assert "Traceback" not in refused.stderr
+    missing = prefloop(root / "nowhere", "status")
+    assert missing.returncode == 1
+    assert "prefloop init" in missing.stderr
+
+
+def test_strict_import_is_all_or_nothing(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "new.jsonl"
+    file.write_text('{"prompt": "a new one"}\nbroken\n{"prompt": "a new one"}\n')
+    before = json.loads(prefloop(root, "status", "--json").stdout)["prompts"]
+    assert prefloop(root, "prompts", "import", str(file), "--strict").returncode == 1
+    assert json.loads(prefloop(root, "status", "--json").stdout)["prompts"] == before
+    done = prefloop(root, "prompts", "import", str(file))
+    assert "line 2" in done.stdout
+    assert "1 prompts added, 1 duplicates, 1 bad lines" in done.stdout
+
+
+def test_a_killed_run_is_reported_as_failed_by_the_next_one(ctx: Context) -> None:
+    judge_by_length(ctx)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    import socket
+
+    with writing(ctx.engine) as session:
+        owner = f"{socket.gethostname()}:{gone.pid}"
+        dead = runs.start(session, "dpo", {}, 0, "abc", "f" * 64, lease_owner=owner)
+    train_reward_version(ctx, freeze(ctx, PairPolicy()))
+    with reading(ctx.engine) as session:
+        assert runs.get(session, dead.id).state == "failed"
+        assert "without a word" in str(runs.get(session, dead.id).error)
+        assert len(snapshots.list_snapshots(session)) == 1
