@@ -59,8 +59,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   document.addEventListener("keydown", onKeyDown);
   document.addEventListener("click", onClick, true);
-  const previous = parentElement.stopListening;
-  previous?.();
+  parentElement.stopListening?.(); // of the run before
   parentElement.stopListening = () => {
     document.removeEventListener("keydown", onKeyDown);
     document.removeEventListener("click", onClick, true);

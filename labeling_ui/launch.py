@@ -9,10 +9,12 @@ STORE_URL = "PREFLOOP_STORE_URL"
 ANNOTATOR = "PREFLOOP_ANNOTATOR"
 
 _HERE = Path(__file__).resolve().parent
-_THEME = {
-    "primaryColor": "#2f6d80",
-    "codeTextColor": "#7a7a7a",
+_THEME = {  # both named, so that the browser's own preference decides
     "baseRadius": "small",
+    "light.primaryColor": "#2f6d80",
+    "light.codeTextColor": "#666666",
+    "dark.primaryColor": "#3f8ca3",
+    "dark.codeTextColor": "#a6a6a6",
 }
 
 

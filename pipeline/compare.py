@@ -71,6 +71,7 @@ def compare(
             "a": a.name,
             "b": b.name,
             "prompts": len(heldout),
+            "confidence": settings.confidence,
             "judges": {},
             "versions": {version.name: _describe(ctx, version, drawn[version.name], heldout) for version in (a, b)},
         }

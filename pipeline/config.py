@@ -42,9 +42,8 @@ class GenerateSection(Section):
 
 
 class LabelSection(Section):
-    prompts_per_round: int = Field(80, ge=1, description="comparisons, one a prompt, asked in each round")
+    prompts_per_round: int = Field(60, ge=1, description="comparisons, one a prompt, asked in each round")
     overlap: int = Field(1, ge=1, description="judgments wanted for each comparison, from each kind of annotator")
-    lease_minutes: float = Field(10, gt=0, description="minutes that an assignment is kept for an annotator")
 
 
 class PromptsSection(Section):

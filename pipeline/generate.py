@@ -21,6 +21,7 @@ from transformers import DynamicCache
 
 from db.candidates import Completion
 
+from .errors import PrefloopError
 from .language_model import LanguageModel
 
 
@@ -81,9 +82,17 @@ def generate(
     `token_budget` bounds rows × (prompt + new tokens) of a batch, and with it the memory of the key-value cache.
     Batches whose (prompt_id, sample_index) are all in `already` are skipped whole; a batch that lacks some is drawn
     again as planned, so that its missing texts are what they would have been, and only the missing are yielded.
+    Raises PrefloopError, before anything is drawn, for a prompt that does not fit the model's window.
     """
     prompts = {r.prompt_id: lm.prompt_ids(r.messages) for r in requests}
     lengths = [len(prompts[r.prompt_id]) for r in requests]
+    window = lm.model.config.get_text_config().max_position_embeddings
+    for request, length in zip(requests, lengths, strict=True):
+        if length + sampling.max_new_tokens > window:
+            raise PrefloopError(
+                f"prompt {request.prompt_id} has {length} tokens; with {sampling.max_new_tokens} new ones it does not "
+                f"fit the model's window of {window}: shorten or retire it, or lower sampling.max_new_tokens"
+            )
     plan = plan_batches(lengths, [r.prompt_id for r in requests], token_budget, sampling.max_new_tokens)
     for batch in plan:
         rows = [requests[i] for i in batch]

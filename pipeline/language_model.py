@@ -109,7 +109,7 @@ def best_device() -> torch.device:
 def has_fast_bf16(device: torch.device | None = None) -> bool:
     """Whether bfloat16 arithmetic is in the hardware (emulated bfloat16 is slower than float32)."""
     if (device or best_device()).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

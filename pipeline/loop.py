@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from scipy import stats
+
 from db import comparisons, prompts, rounds, runs, versions
 from db.engine import reading, writing
-from db.tables import Candidate, Prompt, Round, Version
+from db.tables import Candidate, Prompt, Version
 
 from .ask import ask, simulate
 from .compare import compare, judge_scores
@@ -124,6 +126,7 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
         "reward_accuracy": reward_summary.get("heldout_accuracy"),
         "reward_heldout_pairs": reward_summary.get("heldout_pairs"),
         "judge": judges[0],
+        "confidence": against_base["confidence"],
         "against_base": against_base["judges"],
         "against_parent": against_parent["judges"],
         **against_base["versions"][policy.name],
@@ -149,18 +152,23 @@ def prompts_of_round(train_prompts: list[Prompt], number: int, count: int, seed:
 def _scores_of_last_reward_model(
     ctx: Context, loop: str, number: int, candidates: list[Candidate], chosen: list[Prompt]
 ) -> dict[int, float] | None:
-    """Scores by the reward model of the round before; None in the first round."""
+    """Scores by the reward model of the round before; None if there is none, or if it may be no better than chance.
+
+    It has to have been right on its held-out pairs more often than by chance: the lower bound of the exact 95 %
+    interval (Clopper & Pearson 1934) above one half. A model of few pairs seldom has, and would choose at random.
+    """
     with reading(ctx.engine) as session:
-        before = [row for row in rounds.list_rounds(session, loop) if row.number == number - 1]
-    if not before or before[0].summary is None:
+        before = [row.summary for row in rounds.list_rounds(session, loop) if row.number == number - 1]
+    if not before or before[0] is None or not before[0]["reward_heldout_pairs"]:
+        return None
+    pairs = before[0]["reward_heldout_pairs"]
+    right = int(before[0]["reward_accuracy"] * pairs)
+    if stats.binomtest(right, pairs).proportion_ci(0.95).low <= 0.5:
         return None
     ctx.release_models()
-    return judge_scores(ctx, f"reward:{before[0].summary['reward_model']}", candidates, chosen)
+    return judge_scores(ctx, f"reward:{before[0]['reward_model']}", candidates, chosen)
 
 
 def _run_id(version: Version) -> int:
     assert version.run_id is not None, "a trained version has a run"
     return version.run_id
-
-
-__all__ = ["Annotators", "LabelsOwed", "Round", "prompts_of_round", "run_round"]

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from db.hashing import canonical_json, sha256_text
 from db.judgments import JudgmentRow
+from db.words import Purpose
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class PairPolicy:
     """What a snapshot was made of. Stored with it, so that it can be rebuilt."""
 
     annotators: Literal["human", "simulated"] = "human"
-    purposes: tuple[str, ...] = ("train", "repeat")
+    purposes: tuple[Purpose, ...] = ("train", "repeat")
     rounds: tuple[int, ...] | None = None  # ids of rounds; None: all
     max_characters: int = 4_000  # of a completion, before two are called identical
 

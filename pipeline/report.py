@@ -60,7 +60,14 @@ def print_rounds(console: Console, summaries: Sequence[dict[str, Any]]) -> None:
     kinds = {summary["annotators"] for summary in summaries}
     judge = summaries[-1]["judge"]
     table = Table(title=f"rounds, judged by {' and '.join(sorted(kinds))} annotators; win rate by {judge}")
-    columns = ("round", "version", "judgments", "pairs", "reward acc.", "win rate vs base [95 %]")
+    columns = (
+        "round",
+        "version",
+        "judgments",
+        "pairs",
+        "reward acc.",
+        f"win rate vs base [{summaries[-1]['confidence']:.0%}]",
+    )
     for column in (*columns, "tokens (base)", "KL to base", "seconds"):
         table.add_column(column, justify="right" if column != "version" else "left")
     for summary in summaries:
@@ -81,7 +88,9 @@ def print_rounds(console: Console, summaries: Sequence[dict[str, Any]]) -> None:
 
 
 def print_comparison(console: Console, report: dict[str, Any]) -> None:
-    table = Table("judge", "wins", "ties", "losses", f"win rate of {report['a']}", "95 % interval")
+    table = Table(
+        "judge", "wins", "ties", "losses", f"win rate of {report['a']}", f"{report['confidence']:.0%} interval"
+    )
     for judge, rate in report["judges"].items():
         table.add_row(
             judge,
@@ -119,6 +128,7 @@ def leaderboard(ctx: Context) -> list[dict[str, Any]]:
                     "current": bool(current and current.name == summary["a"]),
                     "judge": judge,
                     "against": summary["b"],
+                    "confidence": summary["confidence"],
                     **{key: rate[key] for key in ("rate", "low", "high", "prompts")},
                     **facts,
                 }
@@ -129,7 +139,9 @@ def print_leaderboard(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         console.print("no version was compared with the base yet; run `prefloop compare VERSION v0`")
         return
-    table = Table("judge", "version", "win rate vs base", "95 % interval", "tokens", "KL to base")
+    table = Table(
+        "judge", "version", "win rate vs base", f"{rows[0]['confidence']:.0%} interval", "tokens", "KL to base"
+    )
     for row in rows:
         table.add_row(
             row["judge"],

@@ -10,6 +10,7 @@ from typing import Any
 from db import versions
 from db.engine import reading, writing
 from db.tables import Round, Version
+from db.words import VersionKind
 
 from .context import Context
 from .pairs import split_by_prompt
@@ -96,9 +97,10 @@ def _train_version(
 
         def on_metrics(new: Sequence[tuple[str, int, float]], share: float) -> None:
             run.add_metrics(new)
-            loss = next((value for name, _, value in new if name == "loss"), None)
-            update = {} if loss is None else {"rate": f"loss {loss:.3f}"}
-            progress.update(task, completed=round(100 * share), **update)
+            progress.update(task, completed=round(100 * share))
+            for name, _, value in new:
+                if name == "loss":
+                    progress.update(task, rate=f"loss {value:.3f}")
 
         try:
             result = work(run, on_metrics)
@@ -107,7 +109,7 @@ def _train_version(
                 shutil.rmtree(run.folder / leftover, ignore_errors=True)
         save_loss_picture(result.metrics, run.folder / "loss.png", stage)
         summary = {**result.summary, "seconds": round(result.seconds, 1), "pairs": len(frozen.rows)}
-        kind = "reward" if stage == "reward" else "policy"
+        kind: VersionKind = "reward" if stage == "reward" else "policy"
         with writing(ctx.engine) as session:
             version = versions.create(
                 session,

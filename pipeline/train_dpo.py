@@ -19,10 +19,10 @@ from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from .errors import PrefloopError
-from .language_model import load_tokenizer, quiet_loading, resolve_dtype
+from .language_model import completion_ids, load_tokenizer, prompt_ids, quiet_loading, resolve_dtype
 from .lm_head import completion_only_head
 from .pairs import PreferenceRow
-from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, precision_arguments, run_trainer
+from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, machine_arguments, run_trainer
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DpoSettings:
     dtype: str = "auto"
 
 
-class EndOfTurnCollator(DataCollatorForPreference):
+class EndOfTurnCollator(DataCollatorForPreference):  # type: ignore[misc]  # trl is not typed
     """TRL's collator, after cutting what the chat template appends to a completion that did not end by itself.
 
     The template closes every assistant turn. Kept up to and including the end-of-turn token if the completion ended
@@ -54,16 +54,15 @@ class EndOfTurnCollator(DataCollatorForPreference):
         self.eos_token_id = eos_token_id
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        return super().torch_call(
-            [
-                {
-                    **example,
-                    "chosen_ids": self._end(example["chosen_ids"], example["chosen_ended"]),
-                    "rejected_ids": self._end(example["rejected_ids"], example["rejected_ended"]),
-                }
-                for example in examples
-            ]
-        )
+        kept = [
+            {
+                **example,
+                "chosen_ids": self._end(example["chosen_ids"], example["chosen_ended"]),
+                "rejected_ids": self._end(example["rejected_ids"], example["rejected_ended"]),
+            }
+            for example in examples
+        ]
+        return dict(super().torch_call(kept))
 
     def _end(self, ids: list[int], ended: bool) -> list[int]:
         for position in range(len(ids) - 1, -1, -1):
@@ -120,20 +119,19 @@ def train_dpo(
                 warmup_steps=settings.warmup_share,
                 precompute_ref_log_probs=True,
                 precompute_ref_batch_size=settings.batch_size,
-                remove_unused_columns=False,  # the collator reads *_ended
                 logging_steps=1,
                 save_strategy="no",
                 report_to="none",
                 disable_tqdm=True,
                 seed=seed,
-                **precision_arguments(settings.dtype),
+                **machine_arguments(settings.dtype),
             ),
             data_collator=EndOfTurnCollator(
                 eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
                 max_length=settings.max_length,
             ),
-            train_dataset=Dataset.from_list([_example(row) for row in rows]),
+            train_dataset=Dataset.from_list([_example(row, tokenizer) for row in rows]),
             processing_class=tokenizer,
             peft_config=settings.lora.config(model, "CAUSAL_LM") if parent_adapter is None else None,
             callbacks=[metrics],
@@ -141,8 +139,11 @@ def train_dpo(
     return run_trainer(trainer, metrics, out, started)
 
 
-def _example(row: PreferenceRow) -> dict[str, Any]:
+def _example(row: PreferenceRow, tokenizer: Any) -> dict[str, Any]:
+    """TRL's columns; `*_ended` for the collator, and `length` in tokens for the sampler."""
+    completions = (completion_ids(tokenizer, text, True) for text in (row.chosen, row.rejected))
     return {
+        "length": len(prompt_ids(tokenizer, row.messages)) + max(map(len, completions)),
         "prompt": list(row.messages),
         "chosen": [{"role": "assistant", "content": row.chosen}],
         "rejected": [{"role": "assistant", "content": row.rejected}],

@@ -20,7 +20,7 @@ from .errors import PrefloopError
 from .language_model import load_tokenizer
 from .pairs import PreferenceRow
 from .reward_model import RewardModel, classifier, sequence_ids
-from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, precision_arguments, run_trainer
+from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, machine_arguments, run_trainer
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,9 @@ def train_reward(
     tokenizer = load_tokenizer(base, chat_template)
 
     def example(row: PreferenceRow) -> dict[str, Any]:
-        return {
-            "chosen_ids": sequence_ids(tokenizer, row.messages, row.chosen, row.chosen_ended, settings.max_length),
-            "rejected_ids": sequence_ids(
-                tokenizer, row.messages, row.rejected, row.rejected_ended, settings.max_length
-            ),
-        }
+        chosen = sequence_ids(tokenizer, row.messages, row.chosen, row.chosen_ended, settings.max_length)
+        rejected = sequence_ids(tokenizer, row.messages, row.rejected, row.rejected_ended, settings.max_length)
+        return {"chosen_ids": chosen, "rejected_ids": rejected, "length": max(len(chosen), len(rejected))}
 
     model = classifier(base, settings.dtype, tokenizer, seed)
     metrics = MetricsCallback(on_metrics)
@@ -81,7 +78,7 @@ def train_reward(
             report_to="none",
             disable_tqdm=True,
             seed=seed,
-            **precision_arguments(settings.dtype),
+            **machine_arguments(settings.dtype),
         ),
         train_dataset=Dataset.from_list([example(row) for row in rows]),
         processing_class=tokenizer,

@@ -81,7 +81,7 @@ class TrainResult:
 
 
 @dataclass
-class MetricsCallback(TrainerCallback):
+class MetricsCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     """Collects the trainer's logged scalars and passes them on."""
 
     on_metrics: OnMetrics | None
@@ -98,14 +98,17 @@ class MetricsCallback(TrainerCallback):
             self.on_metrics(new, state.global_step / max(state.max_steps, 1))
 
 
-def precision_arguments(dtype: str) -> dict[str, Any]:
-    """Trainer arguments for this machine: TRL's defaults refuse a CPU without bfloat16 autocast being chosen."""
+def machine_arguments(dtype: str) -> dict[str, Any]:
+    """Trainer arguments for speed on this machine. TRL's defaults refuse a CPU unless its precision is chosen."""
     device = best_device()
     return {
         "use_cpu": device.type == "cpu",
         "bf16": resolve_dtype(dtype, device) is torch.bfloat16,
         "dataloader_pin_memory": device.type == "cuda",
         "gradient_checkpointing": False,  # LoRA on small models: recomputing costs more time than it saves memory
+        # Pairs of like length share a batch, by the column `length`: with mixed ones half of a batch was padding.
+        "train_sampling_strategy": "group_by_length",
+        "remove_unused_columns": False,  # the sampler reads `length`
     }
 
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.errors import PrefloopError
 from pipeline.generate import Request, Sampling, generate, plan_batches, sample
 from pipeline.language_model import LanguageModel, load
 
@@ -76,6 +77,12 @@ def test_log_probabilities_are_those_of_the_model_whatever_the_sampling(
             assert completion.logprob_sum == pytest.approx(float(expected), abs=1e-3)
 
 
+def test_a_prompt_that_does_not_fit_is_named_before_anything_is_drawn(lm: LanguageModel) -> None:
+    long = Request(99, "0" * 64, ({"role": "user", "content": "why? " * 600},), 0)
+    with pytest.raises(PrefloopError, match=r"prompt 99 has \d+ tokens.*window of 512"):
+        next(generate(lm, [*requests(), long], Sampling(), seed=0))
+
+
 def test_greedy_takes_the_most_likely_token() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0]])
     assert sample(logits, torch.tensor([0.99]), Sampling(temperature=0)).tolist() == [1]
@@ -112,9 +119,7 @@ def test_draws_have_the_model_s_frequencies() -> None:
         assert torch.allclose(found, probabilities, atol=0.015)
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 300), st.integers(1, 4)), min_size=1, max_size=40), st.integers(50, 3000)
-)
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 4)), min_size=1, max_size=40), st.integers(50, 3000))
 def test_a_plan_holds_every_row_once_and_keeps_its_budget(groups: list[tuple[int, int]], budget: int) -> None:
     lengths = [length for length, samples in groups for _ in range(samples)]
     ids = [number for number, (_, samples) in enumerate(groups) for _ in range(samples)]

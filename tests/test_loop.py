@@ -3,15 +3,17 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sqlalchemy import func, select, text
+from sqlalchemy import Engine, func, select, text
 
 from db import annotators, comparisons, judgments, prompts, rounds, runs, snapshots, versions
 from db.engine import reading, writing
@@ -42,7 +44,7 @@ max_new_tokens = 12
 [label]
 prompts_per_round = 24
 [simulate]
-taste = "structured"
+taste = "concise"
 flip_share = 0.0
 [lora]
 rank = 4
@@ -53,7 +55,7 @@ epochs = 1
 """
 
 
-def context(root: Path) -> tuple[Context, object]:
+def context(root: Path) -> tuple[Context, Engine]:
     found = workspace.find(root)
     engine = found.open_store()
     return Context(found, engine, Console(quiet=True), actor="test"), engine
@@ -75,7 +77,7 @@ def root(tmp_path: Path, tiny_base: Path) -> Path:
 def ctx(root: Path) -> Iterator[Context]:
     made, engine = context(root)
     yield made
-    engine.dispose()  # type: ignore[attr-defined]
+    engine.dispose()
 
 
 def count(ctx: Context, table: type) -> int:
@@ -107,7 +109,7 @@ def test_two_rounds_close_the_loop_and_a_second_time_costs_nothing(ctx: Context)
     before = {table: count(ctx, table) for table in (Candidate, Judgment, Run, Version)}
     for summary in summaries:
         assert summary["judgments"] == 24
-        assert 0 <= summary["against_base"]["taste:structured"]["low"] <= 1
+        assert 0 <= summary["against_base"]["taste:concise"]["low"] <= 1
         assert set(summary["seconds"]) == {"generate", "label", "train reward", "train dpo", "compare"}
     with reading(ctx.engine) as session:
         assert [v.name for v in versions.list_versions(session)] == ["v0", "r1", "v1", "r2", "v2"]
@@ -125,7 +127,17 @@ def test_two_rounds_close_the_loop_and_a_second_time_costs_nothing(ctx: Context)
     assert {table: count(ctx, table) for table in before} == before
     assert verify(ctx) == []
     assert status(ctx)["judgments"] == {"human": 0, "simulated": 48}
-    assert {row["judge"] for row in leaderboard(ctx)} >= {"taste:structured", "reward:r1"}
+    assert {row["judge"] for row in leaderboard(ctx)} >= {"taste:concise", "reward:r1"}
+
+
+def test_a_round_runs_on_either_store(root: Path, store_url: str) -> None:
+    (root / "prefloop.toml").write_text(f'store_url = "{store_url}"\n' + (root / "prefloop.toml").read_text())
+    made, engine = context(root)
+    with writing(engine) as session:
+        prompts.add_many(session, import_prompts.builtin().items[:60])
+    assert run_round(made, "test", 1, "simulated")["version"] == "v1"
+    assert verify(made) == []
+    engine.dispose()
 
 
 def test_simulated_judgments_stay_out_of_human_snapshots(ctx: Context) -> None:
@@ -248,13 +260,12 @@ def test_verify_finds_each_kind_of_planted_damage(ctx: Context) -> None:
     (ctx.workspace.artifacts / str(reward.adapter_path) / "adapter_model.safetensors").unlink()
     (ctx.workspace.artifacts / "runs" / "999").mkdir()
     with ctx.engine.begin() as connection:
-        connection.execute(text("UPDATE prompt SET messages = '[{\"role\": \"user\", \"content\": \"x\"}]' WHERE id = 1"))
+        connection.execute(text('UPDATE prompt SET messages = \'[{"role": "user", "content": "x"}]\' WHERE id = 1'))
         used = frozen.rows[0].prompt_sha256
         connection.execute(text("UPDATE prompt SET split = 'heldout' WHERE sha256 = :used"), {"used": used})
-    with ctx.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-        connection.exec_driver_sql("INSERT INTO snapshot_judgment VALUES (4242, 1)")
-        connection.commit()
+    with closing(sqlite3.connect(ctx.workspace.root / "prefloop.db")) as careless:  # foreign keys are off by default
+        careless.execute("INSERT INTO snapshot_judgment VALUES (4242, 1)")
+        careless.commit()
     found = {(damage.kind, damage.subject) for damage in verify(ctx)}
     assert ("adapter", "version v1") in found
     assert ("adapter", "version r1") in found

@@ -97,7 +97,9 @@ def test_the_same_content_twice_is_one_row_and_its_opposite_a_conflict() -> None
     assert (opposed.rows, opposed.counts["conflict"]) == ([], 2)
 
 
-@given(st.permutations([judged(n, preferred=1 + n % 2, prompt_sha256=f"{n % 3}" * 64, comparison_id=n) for n in range(8)]))
+@given(
+    st.permutations([judged(n, preferred=1 + n % 2, prompt_sha256=f"{n % 3}" * 64, comparison_id=n) for n in range(8)])
+)
 def test_the_order_of_judgments_does_not_change_the_bytes(rows: list[JudgmentRow]) -> None:
     assert build(rows, POLICY).content() == build(sorted(rows, key=lambda r: r.judgment_id), POLICY).content()
 

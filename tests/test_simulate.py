@@ -30,7 +30,9 @@ def test_utilities_lie_between_0_and_1(taste: str, text: str, finish: str) -> No
 @pytest.mark.parametrize("taste", sorted(TASTES))
 def test_repeating_oneself_does_not_pay(taste: str) -> None:
     for text, finish in (SHORT, LIST, WARM):
-        assert utility(taste, " ".join([text] * 6), finish) <= utility(taste, text, finish) + 0.25 * (taste != "concise")
+        assert utility(taste, " ".join([text] * 6), finish) <= utility(taste, text, finish) + 0.25 * (
+            taste != "concise"
+        )
 
 
 def test_an_unknown_taste_is_refused_by_name() -> None:

@@ -121,7 +121,9 @@ def test_our_head_gives_what_trl_s_gives_and_the_same_gradient(tiny_base: Path) 
         found.append((out.log_probs, out.entropy, out.mean_logits, out.is_top1.float(), gradient))
     theirs, ours = found
     for expected, value in zip(theirs, ours, strict=True):
-        mask = (labels[:, 1:] != -100) if value.shape == labels[:, 1:].shape else torch.ones_like(value, dtype=torch.bool)
+        mask = (
+            (labels[:, 1:] != -100) if value.shape == labels[:, 1:].shape else torch.ones_like(value, dtype=torch.bool)
+        )
         assert torch.allclose(value[mask], expected[mask], atol=1e-5)
     assert not ours[0][labels[:, 1:] == -100].any()  # zero where there is no label, as promised
 

@@ -1,0 +1,167 @@
+"""Commands on versions and runs: train, compare, promote, roll back, look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from db import runs, snapshots, versions
+from db.engine import reading, writing
+
+from . import report
+from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json
+from .context import Context
+from .errors import PrefloopError
+
+if TYPE_CHECKING:
+    from .snapshot import Frozen
+
+train_app = typer.Typer(no_args_is_help=True, help="Train a reward model or a policy on a snapshot.")
+versions_app = typer.Typer(no_args_is_help=True, help="Versions of the policy and of reward models.")
+runs_app = typer.Typer(no_args_is_help=True, help="Runs: what was executed, with which result.")
+
+
+def _frozen(ctx: Context, snapshot: str | None, annotators: str) -> Frozen:
+    from .pairs import PairPolicy
+    from .snapshot import Frozen, freeze, rebuild
+
+    if snapshot is None:
+        return freeze(ctx, PairPolicy(annotators=annotators_kind(annotators)))
+    with reading(ctx.engine) as session:
+        row = snapshots.get(session, snapshot)
+    return Frozen(row, rebuild(ctx, row), created=False)
+
+
+SnapshotOption = Annotated[str | None, typer.Option(help="Id or sha256 prefix; default: freeze today's judgments.")]
+
+
+@train_app.command("reward")
+def train_reward(snapshot: SnapshotOption = None, annotators: AnnotatorKind = "human", seed: int | None = None) -> None:
+    """Train a reward model."""
+    from .train import train_reward_version
+
+    with opened() as ctx:
+        version = train_reward_version(ctx, _frozen(ctx, snapshot, annotators), seed=seed)
+        report.print_version(console, ctx, version)
+
+
+@train_app.command("dpo")
+def train_dpo(
+    snapshot: SnapshotOption = None,
+    annotators: AnnotatorKind = "human",
+    parent: Annotated[str | None, typer.Option(help="Version to start from; default the current one.")] = None,
+    seed: int | None = None,
+) -> None:
+    """Train a policy by direct preference optimisation."""
+    from .promote import ensure_current
+    from .train import train_dpo_version
+
+    with opened() as ctx:
+        start = ensure_current(ctx)
+        if parent:
+            with reading(ctx.engine) as session:
+                start = versions.by_name(session, parent)
+        version = train_dpo_version(ctx, _frozen(ctx, snapshot, annotators), start, seed=seed)
+        report.print_version(console, ctx, version)
+
+
+def _default_judge(ctx: Context) -> str:
+    with reading(ctx.engine) as session:
+        rewards = versions.list_versions(session, "reward")
+    if not rewards:
+        raise PrefloopError("no judge: there is no reward model yet; train one, or name one with --judge taste:NAME")
+    return f"reward:{rewards[-1].name}"
+
+
+JudgeOption = Annotated[list[str] | None, typer.Option("--judge", help="reward:NAME or taste:NAME; may be repeated.")]
+
+
+def compare(a: str, b: str, judge: JudgeOption = None, as_json: JsonFlag = False) -> None:
+    """Compare two versions on the held-out prompts."""
+    from .compare import compare as compare_versions
+
+    with opened(quiet=as_json) as ctx:
+        with reading(ctx.engine) as session:
+            first, second = versions.by_name(session, a), versions.by_name(session, b)
+        _, result = compare_versions(ctx, first, second, judge or [_default_judge(ctx)])
+    if as_json:
+        print_json(result)
+    else:
+        report.print_comparison(console, result)
+
+
+def leaderboard(as_json: JsonFlag = False) -> None:
+    """Every policy against the base, from the comparisons made so far."""
+    with opened(quiet=as_json) as ctx:
+        rows = report.leaderboard(ctx)
+    if as_json:
+        print_json(rows)
+    else:
+        report.print_leaderboard(console, rows)
+
+
+def promote(version: str, judge: Annotated[str | None, typer.Option(help="The deciding judge.")] = None) -> None:
+    """Make a version current if it is shown to be better than the current one; otherwise say why not (status 1)."""
+    from .compare import compare as compare_versions
+    from .promote import ensure_current, promote_if_better
+
+    with opened() as ctx:
+        current = ensure_current(ctx)
+        with reading(ctx.engine) as session:
+            candidate = versions.by_name(session, version)
+        deciding = judge or _default_judge(ctx)
+        run_id, result = compare_versions(ctx, candidate, current, [deciding])
+        decision = promote_if_better(ctx, candidate, run_id, result, deciding)
+    console.print(f"{'promoted' if decision.promote else 'not promoted'}: {decision.reason}", highlight=False)
+    if not decision.promote:
+        raise typer.Exit(1)
+
+
+def rollback(reason: str = "") -> None:
+    """Move `current` back to the version before the last promotion."""
+    with opened() as ctx, writing(ctx.engine) as session:
+        move = versions.rollback(session, ctx.actor, reason)
+        now = versions.get(session, move.version_id).name
+    console.print(f"rolled back: {now} is current")
+
+
+@versions_app.command("list")
+def versions_list(as_json: JsonFlag = False) -> None:
+    """All versions, oldest first."""
+    with opened(quiet=as_json) as ctx:
+        rows = report.version_rows(ctx)
+    if as_json:
+        print_json(rows)
+    else:
+        report.print_rows(console, rows)
+
+
+@versions_app.command("show")
+def versions_show(name: str) -> None:
+    """One version: where it comes from and what it was trained on."""
+    with opened() as ctx:
+        with reading(ctx.engine) as session:
+            version = versions.by_name(session, name)
+        report.print_version(console, ctx, version)
+
+
+@runs_app.command("list")
+def runs_list(limit: int = 20, as_json: JsonFlag = False) -> None:
+    """The newest runs."""
+    with opened(quiet=as_json) as ctx:
+        rows = report.run_rows(ctx, limit)
+    if as_json:
+        print_json(rows)
+    else:
+        report.print_rows(console, rows)
+
+
+@runs_app.command("show")
+def runs_show(run: int) -> None:
+    """One run as JSON: config, summary, metrics, error, folder."""
+    with opened(quiet=True) as ctx, reading(ctx.engine) as session:
+        row = runs.get(session, run)
+        facts = {column.name: getattr(row, column.name) for column in row.__table__.columns}
+        facts["metrics"] = runs.metrics(session, run)
+    print_json(facts)
