@@ -56,35 +56,34 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
 
 
 def print_rounds(console: Console, summaries: Sequence[dict[str, Any]]) -> None:
-    """The loop's table: one line a round."""
-    kinds = {summary["annotators"] for summary in summaries}
-    judge = summaries[-1]["judge"]
-    table = Table(title=f"rounds, judged by {' and '.join(sorted(kinds))} annotators; win rate by {judge}")
-    columns = (
-        "round",
-        "version",
-        "judgments",
-        "pairs",
-        "reward acc.",
-        f"win rate vs base [{summaries[-1]['confidence']:.0%}]",
-    )
-    for column in (*columns, "tokens (base)", "KL to base", "seconds"):
-        table.add_column(column, justify="right" if column != "version" else "left")
+    """The loop's tables, one line a round: what came of it, and where the seconds went. They fit 80 columns."""
+    judge, confidence = summaries[-1]["judge"], summaries[-1]["confidence"]
+    kinds = " and ".join(sorted({summary["annotators"] for summary in summaries}))
+    results = Table(title=f"{kinds} annotators; win rate over the base by {judge}", title_justify="left")
+    for column in ("round", "version", "judged", "reward acc.", f"win rate [{confidence:.0%}]", "tokens", "KL"):
+        results.add_column(column, justify="left" if column == "version" else "right", no_wrap=True)
+    stages = list(summaries[-1]["seconds"])
+    seconds = Table("round", *stages, title="seconds", title_justify="left")
     for summary in summaries:
-        rate = summary["against_base"][summary["judge"]]
-        accuracy = summary["reward_accuracy"]
-        table.add_row(
-            str(summary["round"]),
-            f"{summary['version']} {'promoted' if summary['promoted'] else 'not promoted'}",
-            str(summary["judgments"]),
-            str(summary["pairs"]),
+        number, rate, accuracy = str(summary["round"]), summary["against_base"][judge], summary["reward_accuracy"]
+        results.add_row(
+            number,
+            f"{summary['version']} {'promoted' if summary['promoted'] else 'not better'}",
+            f"{summary['judgments']}",
             "–" if accuracy is None else f"{accuracy:.0%} of {summary['reward_heldout_pairs']}",
-            f"{rate['rate']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]",
-            f"{summary['mean_tokens']:.0f} ({summary['base_mean_tokens']:.0f})",
+            f"{rate['rate']:.0%} [{rate['low']:.0%}, {rate['high']:.0%}]",
+            f"{summary['mean_tokens']:.0f}",
             f"{summary['kl_to_base']:.1f}",
-            "\n".join(f"{stage} {seconds:.0f}" for stage, seconds in summary["seconds"].items()),
         )
-    console.print(table)
+        seconds.add_row(number, *(f"{summary['seconds'].get(stage, 0):.0f}" for stage in stages))
+    console.print(results)
+    console.print(
+        f"judged: judgments used; reward acc.: the reward model's, on held-out pairs; tokens: mean length, "
+        f"{summaries[-1]['base_mean_tokens']:.0f} for the base; KL: nats a completion, to the base",
+        style="dim",
+        highlight=False,
+    )
+    console.print(seconds)
 
 
 def print_comparison(console: Console, report: dict[str, Any]) -> None:

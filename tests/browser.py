@@ -138,6 +138,7 @@ def chromium() -> Iterator[Browser]:
 def executable() -> str:
     """The path of a Chromium; installed by apt-get where we may, otherwise the test fails and says what to install."""
     if not any(map(shutil.which, NAMES)) and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update"], check=False)  # a new machine knows no package list
         subprocess.run(["apt-get", "install", "--yes", "--no-install-recommends", "chromium"], check=False)
     found = next(filter(None, map(shutil.which, NAMES)), None)
     assert found, f"none of {', '.join(NAMES)} is in PATH; install the package chromium (apt-get install chromium)"
