@@ -82,8 +82,9 @@ def _disk(workspace: Workspace) -> Finding:
 def _memory() -> Finding:
     memory = psutil.virtual_memory()
     text = f"{memory.available / GIB:.0f} of {memory.total / GIB:.0f} GiB available"
-    if memory.available < 6 * GIB:
-        return Finding("warning", "memory", text, "training the embedded model takes 4 to 6 GiB; close other programs")
+    if memory.available < 12 * GIB:
+        remedy = "training the embedded model took up to 11 GiB; close other programs, or lower batch_size"
+        return Finding("warning", "memory", text, remedy)
     return Finding("ok", "memory", text)
 
 

@@ -166,9 +166,9 @@ def version_rows(ctx: Context) -> list[dict[str, Any]]:
             "parent": names.get(row.parent_id) if row.parent_id else None,
             "snapshot": row.snapshot_id,
             "run": row.run_id,
-            "sha256": (row.adapter_sha256 or row.base_sha256)[:12],
+            "sha256": (row.adapter_sha256 or row.base_sha256)[:8],
             "stale": row.stale_reason,
-            "created": f"{row.created_at:%Y-%m-%d %H:%M}",
+            "created": f"{row.created_at:%m-%d %H:%M}",
         }
         for row in rows
     ]
@@ -196,7 +196,9 @@ def print_rows(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         console.print("none yet")
         return
-    table = Table(*rows[0])
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in rows[0]:
+        table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(*("–" if value is None else escape(_short(value)) for value in row.values()))
     console.print(table)
