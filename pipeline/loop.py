@@ -113,27 +113,16 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
         against_base = against_parent if parent.id == base.id else compare(ctx, policy, base, judges, round_)[1]
     decision = promote_if_better(ctx, policy, run_id, against_parent, judges[0])
 
-    with reading(ctx.engine) as session:
-        reward_summary = runs.get(session, _run_id(reward)).summary or {}
     summary = {
         "round": number,
         "parent": parent.name,
-        "version": policy.name,
-        "reward_model": reward.name,
         "annotators": annotators,
         "judgments": this_round.snapshot.counts["judgments"],
         "pairs": len(this_round.rows),
-        "reward_accuracy": reward_summary.get("heldout_accuracy"),
-        "reward_heldout_pairs": reward_summary.get("heldout_pairs"),
-        "judge": judges[0],
-        "confidence": against_base["confidence"],
-        "against_base": against_base["judges"],
-        "against_parent": against_parent["judges"],
-        **against_base["versions"][policy.name],
-        "base_mean_tokens": against_base["versions"][base.name]["mean_tokens"],
         "promoted": decision.promote,
         "decision": decision.reason,
         "seconds": watch.seconds,
+        **_figures(ctx, policy, reward, base, judges[0], against_base, against_parent),
     }
     with writing(ctx.engine) as session:
         rounds.finish(session, round_.id, summary)
@@ -162,13 +151,35 @@ def _scores_of_last_reward_model(
     if not before or before[0] is None or not before[0]["reward_heldout_pairs"]:
         return None
     pairs = before[0]["reward_heldout_pairs"]
-    right = int(before[0]["reward_accuracy"] * pairs)
+    right = int(before[0]["reward_accuracy"] * pairs + 1e-9)  # a tie counts half, and is no proof
     if stats.binomtest(right, pairs).proportion_ci(0.95).low <= 0.5:
         return None
     ctx.release_models()
     return judge_scores(ctx, f"reward:{before[0]['reward_model']}", candidates, chosen)
 
 
-def _run_id(version: Version) -> int:
-    assert version.run_id is not None, "a trained version has a run"
-    return version.run_id
+def _figures(
+    ctx: Context,
+    policy: Version,
+    reward: Version,
+    base: Version,
+    judge: str,
+    against_base: dict[str, Any],
+    against_parent: dict[str, Any],
+) -> dict[str, Any]:
+    """The summary's part about what came of the round: win rates, lengths, KL, the reward model's accuracy."""
+    assert reward.run_id is not None, "a trained version has a run"
+    with reading(ctx.engine) as session:
+        reward_summary = runs.get(session, reward.run_id).summary or {}
+    return {
+        "version": policy.name,
+        "reward_model": reward.name,
+        "reward_accuracy": reward_summary.get("heldout_accuracy"),
+        "reward_heldout_pairs": reward_summary.get("heldout_pairs"),
+        "judge": judge,
+        "confidence": against_base["confidence"],
+        "against_base": against_base["judges"],
+        "against_parent": against_parent["judges"],
+        **against_base["versions"][policy.name],
+        "base_mean_tokens": against_base["versions"][base.name]["mean_tokens"],
+    }
