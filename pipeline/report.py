@@ -16,6 +16,7 @@ from db.tables import Version
 from .context import Context
 from .doctor import Finding
 
+PLAIN: dict[str, Any] = {"box": None, "padding": (0, 2, 0, 0)}  # no frames: more fits into 80 columns
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
@@ -59,11 +60,11 @@ def print_rounds(console: Console, summaries: Sequence[dict[str, Any]]) -> None:
     """The loop's tables, one line a round: what came of it, and where the seconds went. They fit 80 columns."""
     judge, confidence = summaries[-1]["judge"], summaries[-1]["confidence"]
     kinds = " and ".join(sorted({summary["annotators"] for summary in summaries}))
-    results = Table(title=f"{kinds} annotators; win rate over the base by {judge}", title_justify="left")
+    results = Table(title=f"{kinds} annotators; win rate over the base by {judge}", title_justify="left", **PLAIN)
     for column in ("round", "version", "judged", "reward acc.", f"win rate [{confidence:.0%}]", "tokens", "KL"):
         results.add_column(column, justify="left" if column == "version" else "right", no_wrap=True)
     stages = list(summaries[-1]["seconds"])
-    seconds = Table("round", *stages, title="seconds", title_justify="left")
+    seconds = Table("round", *stages, title="seconds", title_justify="left", **PLAIN)
     for summary in summaries:
         number, rate, accuracy = str(summary["round"]), summary["against_base"][judge], summary["reward_accuracy"]
         results.add_row(
@@ -196,7 +197,7 @@ def print_rows(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         console.print("none yet")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(**PLAIN)
     for name in rows[0]:
         table.add_column(name, no_wrap=True)
     for row in rows:
