@@ -99,9 +99,7 @@ def _precision() -> Finding:
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     if has_fast_bf16(device):
         return Finding("ok", "precision", f"bfloat16 ({where})")
-    return Finding(
-        "warning", "precision", f"no bfloat16 in hardware ({where})", "float32 is used: two to three times slower"
-    )
+    return Finding("warning", "precision", f"no bfloat16 in hardware ({where})", "float32 is used, which is slower")
 
 
 def _model(workspace: Workspace) -> Finding:

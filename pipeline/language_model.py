@@ -65,14 +65,8 @@ class LanguageModel:
         encoded = [
             (self.prompt_ids(messages), completion_ids(self.tokenizer, text, ended)) for messages, text, ended in rows
         ]
-        order = sorted(range(len(rows)), key=lambda i: len(encoded[i][0]) + len(encoded[i][1]))
         results: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
-        while order:
-            batch: list[int] = []
-            while (order and (len(batch) + 1) * sum(map(len, encoded[order[0]])) <= max(token_budget, 1)) or not batch:
-                batch.append(order.pop(0))
-                if not order:
-                    break
+        for batch in batches_of_like_length([len(p) + len(c) for p, c in encoded], token_budget):
             tokens, mask = self.pad_left([encoded[i][0] + encoded[i][1] for i in batch])
             width = max(len(encoded[i][1]) for i in batch)
             logits = self.model(
@@ -89,6 +83,17 @@ class LanguageModel:
                 picked = row.gather(1, targets[line, width - count :, None])[:, 0] - row.logsumexp(1)
                 results[index] = (float(picked.double().sum()), count)
         return results
+
+
+def batches_of_like_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Indices, shortest first, in batches of at most `token_budget` tokens with padding; at least one in each."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batches and (len(batches[-1]) + 1) * lengths[index] <= token_budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
 
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:

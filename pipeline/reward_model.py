@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, set_seed
 
 from .language_model import (
     Message,
+    batches_of_like_length,
     best_device,
     completion_ids,
     load_tokenizer,
@@ -65,15 +66,9 @@ class RewardModel:
     def score(self, rows: Sequence[tuple[Sequence[Message], str, bool]], token_budget: int = 8_192) -> list[float]:
         """One score for each (messages, completion, ended); only differences within a prompt mean something."""
         encoded = [sequence_ids(self.tokenizer, m, text, ended, self.max_length) for m, text, ended in rows]
-        order = sorted(range(len(rows)), key=lambda i: len(encoded[i]))
         scores = [0.0] * len(rows)
         pad = self.tokenizer.pad_token_id
-        start = 0
-        while start < len(order):
-            end = start + 1
-            while end < len(order) and (end - start + 1) * len(encoded[order[end]]) <= token_budget:
-                end += 1
-            batch = order[start:end]
+        for batch in batches_of_like_length([len(ids) for ids in encoded], token_budget):
             longest = len(encoded[batch[-1]])
             tokens = torch.tensor([encoded[i] + [pad] * (longest - len(encoded[i])) for i in batch])
             mask = torch.tensor([[1] * len(encoded[i]) + [0] * (longest - len(encoded[i])) for i in batch])
@@ -82,5 +77,4 @@ class RewardModel:
             ).logits[:, 0]
             for index, value in zip(batch, logits.float().tolist(), strict=True):
                 scores[index] = value
-            start = end
         return scores

@@ -106,7 +106,7 @@ def machine_arguments(dtype: str) -> dict[str, Any]:
         "bf16": resolve_dtype(dtype, device) is torch.bfloat16,
         "dataloader_pin_memory": device.type == "cuda",
         "gradient_checkpointing": False,  # LoRA on small models: recomputing costs more time than it saves memory
-        # Pairs of like length share a batch, by the column `length`: with mixed ones half of a batch was padding.
+        # Pairs of like length share a batch, by the column `length`: less padding is computed.
         "train_sampling_strategy": "group_by_length",
         "remove_unused_columns": False,  # the sampler reads `length`
     }
