@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import get_args
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from . import audit, clock
+from . import audit, clock, places
 from .columns import JsonObject
 from .errors import StoreError
-from .tables import Annotator, Assignment, Judgment, Snapshot, SnapshotJudgment, Version
+from .tables import Annotator, Assignment, Judgment, Login, Snapshot, SnapshotJudgment, Version
 from .upsert import upsert
 from .words import AnnotatorKind, AnnotatorRole
+
+LONGEST_NAME = 60  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,25 @@ def ensure(
     return annotator
 
 
+def add(session: Session, name: str, role: AnnotatorRole = "annotator", actor: str = audit.SYSTEM) -> Annotator:
+    """A new person. StoreError when the name is taken, blank, too long or has characters that cannot be seen."""
+    if name != clean_name(name) or not name:
+        raise StoreError(
+            f"{name!r} is no name for an annotator; use 1 to {LONGEST_NAME} visible characters, "
+            "with no space at either end"
+        )
+    if find(session, name) is not None:
+        raise StoreError(f"there is an annotator {name} already; choose another name")
+    annotator = ensure(session, name, "human", role=role)
+    audit.record(session, actor, "add", "annotator", annotator.id, {"role": role})
+    return annotator
+
+
+def clean_name(name: str) -> str:
+    """The name as a store can keep it and a person can read it: no control characters, not too long."""
+    return "".join(character for character in name if character.isprintable()).strip()[:LONGEST_NAME].strip()
+
+
 def get(session: Session, annotator_id: int) -> Annotator:
     """The annotator; StoreError when there is none."""
     annotator = session.get(Annotator, annotator_id)
@@ -57,9 +79,14 @@ def get(session: Session, annotator_id: int) -> Annotator:
     return annotator
 
 
+def find(session: Session, name: str) -> Annotator | None:
+    """The annotator of that name, if there is one."""
+    return session.scalars(select(Annotator).where(Annotator.name == name)).one_or_none()
+
+
 def by_name(session: Session, name: str) -> Annotator:
     """The annotator of that name; StoreError with the known names when there is none."""
-    annotator = session.scalars(select(Annotator).where(Annotator.name == name)).one_or_none()
+    annotator = find(session, name)
     if annotator is None:
         known = ", ".join(session.scalars(select(Annotator.name).order_by(Annotator.name))) or "nobody yet"
         raise StoreError(f"there is no annotator {name}; known: {known}")
@@ -91,17 +118,57 @@ def usable(annotator: Annotator) -> Annotator:
     return annotator
 
 
+def require_role(session: Session, annotator_id: int, role: AnnotatorRole) -> Annotator:
+    """The annotator; StoreError unless they may act, and their role is at least this one."""
+    annotator = usable(get(session, annotator_id))
+    ranks: tuple[AnnotatorRole, ...] = get_args(AnnotatorRole)  # from the least to the most
+    if ranks.index(annotator.role) < ranks.index(role):
+        raise StoreError(f"this is for the role {role}, and {annotator.name} is {annotator.role}; ask an admin")
+    return annotator
+
+
+def set_role(session: Session, annotator_id: int, role: AnnotatorRole, actor: str = audit.SYSTEM) -> Annotator:
+    """Give the annotator this role, from their next act on. StoreError for a simulated one: it acts for nobody."""
+    annotator = get(session, annotator_id)
+    if annotator.kind == "simulated":
+        raise StoreError(f"annotator {annotator.name} is simulated and can have no other role; choose a person")
+    if annotator.role != role:
+        details = {"from": annotator.role, "to": role}
+        annotator.role = role
+        audit.record(session, actor, "set role", "annotator", annotator.id, details)
+    return annotator
+
+
 def disable(session: Session, annotator_id: int, actor: str = audit.SYSTEM) -> Annotator:
-    """Let the annotator give no more judgments; the given ones count on. Disabling twice changes nothing."""
+    """Let the annotator give no more judgments, and log them out; what they gave counts on.
+
+    Disabling twice changes nothing.
+    """
     annotator = get(session, annotator_id)
     if annotator.disabled_at is None:
         annotator.disabled_at = clock.now()
+        end_logins(session, annotator.id)
         audit.record(session, actor, "disable", "annotator", annotator.id)
     return annotator
 
 
+def enable(session: Session, annotator_id: int, actor: str = audit.SYSTEM) -> Annotator:
+    """Let a disabled annotator act again; they have to log in anew. Enabling twice changes nothing."""
+    annotator = get(session, annotator_id)
+    if annotator.disabled_at is not None:
+        annotator.disabled_at = None
+        audit.record(session, actor, "enable", "annotator", annotator.id)
+    return annotator
+
+
+def end_logins(session: Session, annotator_id: int) -> None:
+    """Log the annotator out in every browser."""
+    query = update(Login).where(Login.annotator_id == annotator_id, Login.revoked_at.is_(None))
+    session.execute(query.values(revoked_at=clock.now()))
+
+
 def withdraw(session: Session, annotator_id: int, actor: str = audit.SYSTEM) -> Withdrawal:
-    """Take back all that the annotator said.
+    """Take back all that the annotator said, and log them out.
 
     Their judgments leave every future snapshot, and the places they filled are owed again. Snapshots made from them,
     versions trained on those and all their descendants become stale, with the reason. Withdrawing twice changes
@@ -110,6 +177,8 @@ def withdraw(session: Session, annotator_id: int, actor: str = audit.SYSTEM) -> 
     annotator = get(session, annotator_id)
     if annotator.withdrawn_at is None:
         annotator.withdrawn_at = clock.now()
+        end_logins(session, annotator.id)
+        places.release_all_of(session, annotator.id)
     reason = f"annotator {annotator.name} withdrew on {annotator.withdrawn_at:%Y-%m-%d}"
     snapshots = _snapshots_from(session, annotator_id)
     versions = _versions_from(session, [snapshot.id for snapshot in snapshots])

@@ -4,87 +4,98 @@ A comparison wants `overlap` judgments from annotators of each kind, and `places
 twice. A lease that runs out frees its place without anybody's help: an annotator who is gone strands nothing.
 """
 
-import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, select, true
 from sqlalchemy.orm import Session
 
-from . import annotators, clock, places
-from .columns import Message
+from . import annotators, audit, claims, clock, comparison_rows, places, queues, tasks
+from .comparison_rows import Created, NewComparison
 from .errors import StoreError
-from .hashing import canonical_json, sha256_text
-from .tables import Annotator, Assignment, Candidate, Comparison, ComparisonCandidate, Prompt
-from .upsert import upsert
+from .kinds import CANDIDATES, COMPARABLE
+from .tables import Assignment, Candidate, Comparison, ComparisonCandidate, Queue
+from .tasks import AssignedTask
 from .words import AnnotatorKind, Purpose
+
+__all__ = [
+    "LEASE_SECONDS",
+    "AssignedTask",
+    "Created",
+    "candidates_of",
+    "close",
+    "create",
+    "make_gold",
+    "next_assignment",
+    "open_count",
+    "own_assignment",
+    "renew",
+    "set_overlap",
+]
 
 LEASE_SECONDS = 600
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
-    """The row of a comparison; `created` is False when it was there already."""
-
-    id: int
-    created: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AssignedTask:
-    """What the annotator is shown. `texts` and `candidate_ids` are in the display order, left to right."""
-
-    assignment_id: int
-    comparison_id: int
-    prompt_id: int
-    messages: list[Message]
-    texts: list[str]
-    candidate_ids: list[int]
-    expires_at: datetime
-
-
-def create_pair(
+def create(
     session: Session,
+    queue_id: int,
     prompt_id: int,
     candidate_ids: Sequence[int],
     purpose: Purpose = "train",
-    overlap: int = 1,
-    priority: int = 0,
+    overlap: int | None = None,
+    rank: int = 0,
     round_id: int | None = None,
     repeats_id: int | None = None,
     gold_candidate_id: int | None = None,
 ) -> Created:
-    """Ask about two or more candidates of one prompt.
+    """Ask about candidates of one prompt, as many as the kind of the queue is about; `overlap` None is the queue's.
 
-    The same question for the same purpose is one row: asking again changes nothing, the order of the candidates
-    included. StoreError for fewer than two candidates, a repeated one, or one of another prompt.
+    The same question for the same purpose is one row of its queue: asking again changes nothing, the order of the
+    candidates included. StoreError for a number of candidates that does not fit, a repeated one, or one of another
+    prompt.
     """
-    _check_candidates(session, prompt_id, candidate_ids, gold_candidate_id)
-    key = sha256_text(canonical_json([purpose, sorted(candidate_ids), repeats_id]))
-    statement = upsert(session, Comparison).on_conflict_do_nothing(index_elements=["key"]).returning(Comparison.id)
-    comparison_id = session.scalar(
-        statement.values(
-            prompt_id=prompt_id,
-            purpose=purpose,
-            key=key,
-            overlap=overlap,
-            priority=priority,
-            round_id=round_id,
-            repeats_id=repeats_id,
-            gold_candidate_id=gold_candidate_id,
-        )
+    queue = queues.get(session, queue_id)
+    _check_candidates(session, queue, prompt_id, candidate_ids, gold_candidate_id)
+    comparison = NewComparison(
+        queue_id=queue_id,
+        prompt_id=prompt_id,
+        candidate_ids=candidate_ids,
+        overlap=queue.overlap if overlap is None else overlap,
+        purpose=purpose,
+        rank=rank,
+        round_id=round_id,
+        repeats_id=repeats_id,
+        gold_candidate_id=gold_candidate_id,
     )
-    if comparison_id is None:
-        return Created(session.scalars(select(Comparison.id).where(Comparison.key == key)).one(), created=False)
-    session.add_all(
-        ComparisonCandidate(
-            comparison_id=comparison_id, position=position, candidate_id=candidate_id, prompt_id=prompt_id
-        )
-        for position, candidate_id in enumerate(candidate_ids)
-    )
-    session.flush()
-    return Created(comparison_id, created=True)
+    (created,) = comparison_rows.store(session, [comparison])
+    return created
+
+
+def make_gold(session: Session, comparison_id: int, candidate_id: int, actor: str = audit.SYSTEM) -> Created:
+    """A gold comparison of the same candidates whose right, or best, answer is known to be `candidate_id`.
+
+    It is asked of every annotator once, with the gold share of its queue. StoreError for a comparison of a queue that
+    is neither of pairs nor of rankings, and for a candidate that is not among those compared.
+    """
+    original = get(session, comparison_id)
+    queue = queues.get(session, original.queue_id)
+    if queue.kind not in COMPARABLE:
+        raise StoreError(f"queue {queue.name} is of kind {queue.kind}; gold answers are for {' and '.join(COMPARABLE)}")
+    candidate_ids = [candidate.id for candidate in candidates_of(session, comparison_id)]
+    made = create(session, queue.id, original.prompt_id, candidate_ids, "gold", gold_candidate_id=candidate_id)
+    if made.created:
+        details = {"of": comparison_id, "answer": candidate_id}
+        audit.record(session, actor, "make gold", "comparison", made.id, details)
+    return made
+
+
+def get(session: Session, comparison_id: int) -> Comparison:
+    """The comparison; StoreError when there is none."""
+    comparison = session.get(Comparison, comparison_id)
+    if comparison is None:
+        raise StoreError(f"there is no comparison {comparison_id}; see the data of its queue")
+    return comparison
 
 
 def next_assignment(
@@ -92,43 +103,74 @@ def next_assignment(
     annotator_id: int,
     rng_seed: int | None = None,
     lease_seconds: float = LEASE_SECONDS,
-    purpose: Purpose | None = None,
+    queue_id: int | None = None,
     round_id: int | None = None,
 ) -> AssignedTask | None:
     """Lease the annotator their next comparison; None when nothing is owed that they have not had.
 
     Their own unfinished assignment comes first, with its display order as they saw it, also after its lease ran out
-    if the place is still owed. Otherwise: the highest priority; of those the comparison with the fewest judgments
-    still owed, so that started ones are finished; of those the oldest. The display order is shuffled once and kept;
-    `rng_seed` makes the shuffle repeatable. StoreError for an annotator who is disabled or has withdrawn.
+    if the place is still free. Otherwise the queues that are not paused are searched, or the one that is asked for:
+    by priority; in a queue by rank; of these the comparison with the fewest free places, so that started ones are
+    finished; of these the oldest. In its stead a hidden question may come (see hidden.py). The display order is
+    shuffled once and kept; `rng_seed` makes the shuffle repeatable. StoreError for an annotator who is disabled or
+    has withdrawn.
 
     Call it in a `writing` transaction of its own: one that also submits may wait for another such one, and lose.
     """
     annotator = annotators.active(session, annotator_id)
     now = clock.now()
-    asked = _asked(purpose, round_id)
-    assignment = _resume(session, annotator, now, asked) or _claim(session, annotator, now, asked, rng_seed)
+    assignment = claims.resume(session, annotator, now, queue_id, round_id)
+    assignment = assignment or claims.claim(session, annotator, now, queue_id, round_id, rng_seed)
     if assignment is None:
         return None
-    assignment.state = "open"
     assignment.leased_at = now
     assignment.expires_at = now + timedelta(seconds=lease_seconds)
-    session.flush()
-    return _task(session, assignment)
+    places.take(session, assignment)
+    return tasks.task_of(session, assignment)
 
 
 def renew(session: Session, assignment_id: int, annotator_id: int, lease_seconds: float = LEASE_SECONDS) -> datetime:
     """Extend the lease and return when it now ends. StoreError when it is not theirs, done, or its place is taken."""
     annotator = annotators.active(session, annotator_id)
     assignment, comparison = own_assignment(session, assignment_id, annotator_id)
-    now = clock.now()
     if assignment.state == "done":
         raise StoreError(f"assignment {assignment_id} is done; ask for the next one")
-    if not places.is_owed(session, comparison, annotator, now):
+    now = clock.now()
+    if not places.is_theirs(session, assignment, comparison, annotator.kind, now):
         raise StoreError(f"the lease on assignment {assignment_id} ran out and its place is taken; ask for the next")
-    assignment.state = "open"
     assignment.expires_at = now + timedelta(seconds=lease_seconds)
+    places.take(session, assignment)
     return assignment.expires_at
+
+
+def own_assignment(session: Session, assignment_id: int, annotator_id: int) -> tuple[Assignment, Comparison]:
+    """The assignment and its comparison, held until the end of the transaction.
+
+    StoreError when there is none, or it is another annotator's.
+    """
+    found = {"assignment_id": assignment_id}
+    comparison = session.scalar(_its_comparison(), found, execution_options={"populate_existing": True})
+    if comparison is None:
+        raise StoreError(f"there is no assignment {assignment_id}; ask for the next one")
+    # Only under the lock: what it says may have changed while we waited.
+    assignment = session.scalars(_assignment(), found, execution_options={"populate_existing": True}).one()
+    if assignment.annotator_id != annotator_id:
+        raise StoreError(f"assignment {assignment_id} is another annotator's; ask for the next one")
+    return assignment, comparison
+
+
+def close(session: Session, comparison_id: int) -> None:
+    """Ask nobody else; judgments of those who hold a lease are still taken."""
+    comparison = places.hold(session, comparison_id)
+    comparison.closed_at = comparison.closed_at or clock.now()
+
+
+def set_overlap(session: Session, comparison_id: int, overlap: int) -> None:
+    """Want another number of judgments; what is given or under way stays. StoreError for less than one."""
+    if overlap < 1:
+        raise StoreError(f"an overlap of {overlap}; at least one judgment is wanted of a comparison, or close it")
+    places.hold(session, comparison_id).overlap = overlap
+    places.recount(session, [comparison_id])
 
 
 def candidates_of(session: Session, comparison_id: int) -> list[Candidate]:
@@ -142,148 +184,39 @@ def candidates_of(session: Session, comparison_id: int) -> list[Candidate]:
     return list(session.scalars(query))
 
 
-def open_count(session: Session, round_id: int | None = None, kind: AnnotatorKind = "human") -> int:
-    """Judgments still owed by annotators of `kind`, leased ones included, over all comparisons or one round's."""
-    judged = places.judged(kind)
-    return sum(
-        session.scalars(select(Comparison.overlap - judged).where(Comparison.overlap > judged, _asked(None, round_id)))
-    )
+def open_count(
+    session: Session, round_id: int | None = None, kind: AnnotatorKind = "human", queue_id: int | None = None
+) -> int:
+    """Judgments still owed by annotators of `kind`, leased ones included, over all comparisons, a round's or a queue's.
 
-
-def close(session: Session, comparison_id: int) -> None:
-    """Ask nobody else; judgments of those who hold a lease are still taken."""
-    comparison = places.hold(session, comparison_id)
-    comparison.closed_at = comparison.closed_at or clock.now()
-
-
-def own_assignment(session: Session, assignment_id: int, annotator_id: int) -> tuple[Assignment, Comparison]:
-    """The assignment and its comparison, held until the end of the transaction.
-
-    StoreError when there is none, or it is another annotator's.
+    Closed comparisons, retired prompts, gold and repeated questions owe nothing; a paused queue owes as any other.
     """
-    comparison_id = session.scalar(select(Assignment.comparison_id).where(Assignment.id == assignment_id))
-    if comparison_id is None:
-        raise StoreError(f"there is no assignment {assignment_id}; ask for the next one")
-    comparison = places.hold(session, comparison_id)
-    assignment = session.get_one(Assignment, assignment_id, populate_existing=True)
-    if assignment.annotator_id != annotator_id:
-        raise StoreError(f"assignment {assignment_id} is another annotator's; ask for the next one")
-    return assignment, comparison
-
-
-def _resume(session: Session, annotator: Annotator, now: datetime, asked: ColumnElement[bool]) -> Assignment | None:
-    """The annotator's own unfinished assignment, the newest first, whose place is still owed; its comparison held."""
-    unfinished = (
-        select(Assignment)
-        .join(Comparison, Comparison.id == Assignment.comparison_id)
-        .where(
-            Assignment.annotator_id == annotator.id,
-            Assignment.state != "done",
-            asked,
-            Comparison.overlap > places.taken(annotator.kind, now, besides=annotator.id),
-        )
-        .order_by(Assignment.leased_at.desc(), Assignment.id.desc())
-    )
-    for assignment in session.scalars(unfinished):
-        comparison = places.hold(session, assignment.comparison_id)
-        if comparison.closed_at is None and places.is_owed(session, comparison, annotator, now):
-            return assignment
-    return None
-
-
-def _claim(
-    session: Session, annotator: Annotator, now: datetime, asked: ColumnElement[bool], rng_seed: int | None
-) -> Assignment | None:
-    """A new assignment on the first comparison that owes the annotator a place; its comparison held."""
-    tally = places.tally(annotator.kind, now)
-    owed = Comparison.overlap - func.coalesce(tally.c.taken, 0)
-    had = select(Assignment.comparison_id).where(Assignment.annotator_id == annotator.id)
-    owing = (
-        select(Comparison)
-        .outerjoin(tally, tally.c.comparison_id == Comparison.id)
-        .where(asked, owed > 0, Comparison.id.not_in(had))
-        .order_by(Comparison.priority.desc(), owed, Comparison.id)
-        .limit(1)
-    )
-    # First past the rows that others hold at this moment; then, rather than send someone away, waiting for them.
-    for skip_locked in (True, False):
-        lost: list[int] = []
-        locking = owing.with_for_update(of=Comparison, key_share=True, skip_locked=skip_locked)
-        while (comparison := session.scalar(locking.where(Comparison.id.not_in(lost)))) is not None:
-            # The place may have gone between the search and the lock.
-            if places.is_owed(session, comparison, annotator, now):
-                return _assign(session, comparison, annotator, now, rng_seed)
-            lost.append(comparison.id)
-    return None
-
-
-def _assign(
-    session: Session, comparison: Comparison, annotator: Annotator, now: datetime, rng_seed: int | None
-) -> Assignment:
-    """A new assignment on the held comparison; leases that ran out on it are marked so."""
-    session.execute(
-        update(Assignment)
-        .where(Assignment.comparison_id == comparison.id, Assignment.state == "open", Assignment.expires_at <= now)
-        .values(state="expired")
-    )
-    order = list(
-        session.scalars(
-            select(ComparisonCandidate.candidate_id)
-            .where(ComparisonCandidate.comparison_id == comparison.id)
-            .order_by(ComparisonCandidate.position)
-        )
-    )
-    # The seed alone would put the same side left on every comparison: position would be a clue.
-    shuffler = random.Random() if rng_seed is None else random.Random(f"{rng_seed}:{comparison.key}:{annotator.id}")
-    shuffler.shuffle(order)
-    assignment = Assignment(
-        comparison_id=comparison.id,
-        annotator_id=annotator.id,
-        display_order=order,
-        state="open",
-        leased_at=now,
-        expires_at=now,
-    )
-    session.add(assignment)
-    return assignment
-
-
-def _task(session: Session, assignment: Assignment) -> AssignedTask:
-    prompt = session.scalars(
-        select(Prompt)
-        .join(Comparison, Comparison.prompt_id == Prompt.id)
-        .where(Comparison.id == assignment.comparison_id)
-    ).one()
-    shown = select(Candidate.id, Candidate.text).where(Candidate.id.in_(assignment.display_order))
-    texts = {candidate_id: text for candidate_id, text in session.execute(shown)}
-    return AssignedTask(
-        assignment_id=assignment.id,
-        comparison_id=assignment.comparison_id,
-        prompt_id=prompt.id,
-        messages=prompt.messages,
-        texts=[texts[candidate_id] for candidate_id in assignment.display_order],
-        candidate_ids=list(assignment.display_order),
-        expires_at=assignment.expires_at,
-    )
-
-
-def _asked(purpose: Purpose | None, round_id: int | None) -> ColumnElement[bool]:
-    """Still asked: not closed, its prompt in use, and of this purpose and round where that matters."""
-    retired = select(Prompt.id).where(Prompt.retired_at.is_not(None))
-    conditions: list[ColumnElement[bool]] = [Comparison.closed_at.is_(None), Comparison.prompt_id.not_in(retired)]
-    if purpose is not None:
-        conditions.append(Comparison.purpose == purpose)
+    of: list[ColumnElement[bool]] = [true()]
+    if queue_id is not None:
+        of.append(Comparison.queue_id == queue_id)
     if round_id is not None:
-        conditions.append(Comparison.round_id == round_id)
-    return and_(*conditions)
+        of.append(Comparison.round_id == round_id)
+    # All of them from the index alone, less the few of retired prompts: quick with a million comparisons too.
+    free = select(func.coalesce(func.sum(places.FREE[kind]), 0)).where(places.is_offered(kind), *of)
+    # A condition on the queue would lead the search away from the retired prompts.
+    of_these = case((and_(*of), places.FREE[kind]), else_=0)
+    unasked = select(func.coalesce(func.sum(of_these), 0)).where(places.is_offered(kind), comparison_rows.is_retired())
+    leased = places.leased(kind).where(Comparison.closed_at.is_(None), ~comparison_rows.is_retired(), *of)
+    owed: int = session.scalars(free).one() - session.scalars(unasked).one() + session.scalars(leased).one()
+    return owed
 
 
 def _check_candidates(
-    session: Session, prompt_id: int, candidate_ids: Sequence[int], gold_candidate_id: int | None
+    session: Session, queue: Queue, prompt_id: int, candidate_ids: Sequence[int], gold_candidate_id: int | None
 ) -> None:
     """Say in words what the constraints would refuse."""
-    if len(set(candidate_ids)) != len(candidate_ids) or len(candidate_ids) < 2:
-        raise StoreError(f"a comparison is between two or more different candidates, not {list(candidate_ids)}")
+    fewest, most = CANDIDATES[queue.kind]
+    if len(set(candidate_ids)) != len(candidate_ids) or not fewest <= len(candidate_ids) <= most:
+        many = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        raise StoreError(
+            f"queue {queue.name} is of kind {queue.kind}: its comparisons are about {many} different candidates, not "
+            f"{list(candidate_ids)}"
+        )
     query = select(Candidate.id, Candidate.prompt_id).where(Candidate.id.in_(candidate_ids))
     prompt_of = {candidate_id: of_prompt for candidate_id, of_prompt in session.execute(query)}
     strays = [candidate_id for candidate_id in candidate_ids if prompt_of.get(candidate_id) != prompt_id]
@@ -291,3 +224,15 @@ def _check_candidates(
         raise StoreError(f"candidates {strays} do not answer prompt {prompt_id}; compare candidates of one prompt")
     if gold_candidate_id is not None and gold_candidate_id not in candidate_ids:
         raise StoreError(f"the gold answer {gold_candidate_id} is not among the candidates {list(candidate_ids)}")
+
+
+@cache
+def _its_comparison() -> Select[Comparison]:
+    """The comparison of the `assignment_id`, locked. Built once, as all that every judgment needs."""
+    its = select(Assignment.comparison_id).where(Assignment.id == bindparam("assignment_id")).scalar_subquery()
+    return select(Comparison).where(Comparison.id == its).with_for_update(of=Comparison, key_share=True)
+
+
+@cache
+def _assignment() -> Select[Assignment]:
+    return select(Assignment).where(Assignment.id == bindparam("assignment_id"))

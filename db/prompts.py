@@ -1,10 +1,11 @@
 """Prompts: imported once each, and split by content into `train` and `heldout`."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from . import audit, clock
@@ -41,6 +42,14 @@ class AddedMany:
 
     added: int
     duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of prompts, newest first, of `total` that fit."""
+
+    rows: list[Prompt]
+    total: int
 
 
 def split_of(sha256: str, heldout_share: float) -> Split:
@@ -110,6 +119,41 @@ def list_prompts(
     return list(session.scalars(query))
 
 
+def search(
+    session: Session,
+    text: str = "",
+    split: Split | None = None,
+    category: str | None = None,
+    retired: bool = False,
+    offset: int = 0,
+    limit: int = 50,
+) -> Found:
+    """A page of the prompts that are in use, or of those that are retired; `text` is looked for as in `mentions`."""
+    conditions: list[ColumnElement[bool]] = [Prompt.retired_at.is_not(None) if retired else Prompt.retired_at.is_(None)]
+    if text.strip():
+        conditions.append(mentions(text.strip()))
+    if split is not None:
+        conditions.append(Prompt.split == split)
+    if category is not None:
+        conditions.append(Prompt.category == category)
+    total = session.scalars(select(func.count()).select_from(Prompt).where(*conditions)).one()
+    query = select(Prompt).where(*conditions).order_by(Prompt.id.desc()).offset(offset).limit(limit)
+    return Found(list(session.scalars(query)), total)
+
+
+def mentions(text: str) -> ColumnElement[bool]:
+    """Whether one of the prompt's messages contains the text; upper and lower case are the same, at least in ASCII."""
+    said: ColumnElement[str] = cast(Prompt.messages, Text)
+    for scaffold in ('"content": ', *(f'"role": "{role}"' for role in ("system", "user", "assistant"))):
+        said = func.replace(said, scaffold, "")
+    return said.icontains(json.dumps(text)[1:-1], autoescape=True)  # as the store's JSON spells it
+
+
+def categories(session: Session) -> list[str]:
+    """Every category that a prompt has, by name."""
+    return list(session.scalars(select(Prompt.category).distinct().order_by(Prompt.category)))
+
+
 def count_by_split(session: Session) -> dict[Split, int]:
     """How many prompts are in use, by split; both splits are always named."""
     query = select(Prompt.split, func.count()).where(Prompt.retired_at.is_(None)).group_by(Prompt.split)
@@ -118,10 +162,21 @@ def count_by_split(session: Session) -> dict[Split, int]:
     return counted
 
 
-def retire(session: Session, prompt_id: int) -> Prompt:
+def retire(session: Session, prompt_id: int, actor: str = audit.SYSTEM) -> Prompt:
     """Take a prompt out of use: it is neither generated for nor asked about; what was said about it stays."""
     prompt = get(session, prompt_id)
-    prompt.retired_at = prompt.retired_at or clock.now()
+    if prompt.retired_at is None:
+        prompt.retired_at = clock.now()
+        audit.record(session, actor, "retire", "prompt", prompt.id)
+    return prompt
+
+
+def unretire(session: Session, prompt_id: int, actor: str = audit.SYSTEM) -> Prompt:
+    """Bring a retired prompt back into use. Its split is what it was."""
+    prompt = get(session, prompt_id)
+    if prompt.retired_at is not None:
+        prompt.retired_at = None
+        audit.record(session, actor, "unretire", "prompt", prompt.id)
     return prompt
 
 
@@ -149,7 +204,10 @@ def _values(item: PromptItem, heldout_share: float) -> dict[str, Any]:
 
 
 def _checked(message: Message) -> Message:
-    """The message itself, if it has a role and a content that are text and nothing else: other keys would be lost."""
+    """The message, if it has a role and a content that are text and nothing else: other keys would be lost.
+
+    A lone surrogate, which no page can show, becomes U+FFFD.
+    """
     if set(message) != {"role", "content"} or not all(isinstance(text, str) for text in message.values()):
         raise StoreError(f"a message is {{'role': text, 'content': text}}, this one is {message!r}; write it so")
-    return dict(message)
+    return {key: text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for key, text in message.items()}

@@ -103,11 +103,62 @@ class Round(Base):
     finished_at: Mapped[datetime | None]
 
 
+class Queue(Base):
+    """Questions of one kind, with the guidelines for answering them and what is asked beside them."""
+
+    __tablename__ = "queue"
+    __table_args__ = (
+        CheckConstraint("overlap >= 1", name="overlap_positive"),
+        CheckConstraint("(kind = 'rating') = (aspects IS NOT NULL)", name="rating_has_aspects"),
+        CheckConstraint("repeat_share >= 0 AND repeat_share <= 0.5", name="repeat_share_in_range"),
+        CheckConstraint("gold_share >= 0 AND gold_share <= 0.5", name="gold_share_in_range"),
+    )
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[words.QueueKind]
+    guidelines: Mapped[Free] = mapped_column(default="")  # shown to annotators
+    aspects: Mapped[list[str] | None]  # rated one by one, 1 to 5
+    asks_strength: Mapped[bool] = mapped_column(default=False)  # of a preference: 1 slight, 2 clear, 3 strong
+    overlap: Mapped[int] = mapped_column(default=1)  # of new comparisons
+    priority: Mapped[int] = mapped_column(default=0)  # higher is asked first
+    repeat_share: Mapped[float] = mapped_column(default=0.0)  # of tasks: an earlier pair of one's own, sides swapped
+    gold_share: Mapped[float] = mapped_column(default=0.0)  # of tasks: a pair whose answer is known
+    paused_at: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+
+
 class Comparison(Base):
-    """A question for a person: two or more candidates of one prompt."""
+    """A question for a person about candidates of one prompt; about the prompt itself where there are none.
+
+    `free_human` and `free_simulated` are the places that whoever comes may have (see places.py): a count kept with
+    every change of an assignment, so that the next question is found without counting all of them. Gold and repeated
+    questions are nobody's to come upon: theirs is 0.
+    """
 
     __tablename__ = "comparison"
     __table_args__ = (
+        *(
+            Index(
+                f"ix_comparison_{column}",
+                "queue_id",
+                "rank",
+                column,
+                "id",
+                sqlite_where=text(f"{column} > 0 AND closed_at IS NULL"),
+                postgresql_where=text(f"{column} > 0 AND closed_at IS NULL"),
+            )
+            for column in ("free_human", "free_simulated")
+        ),
+        Index(
+            "ix_comparison_gold",
+            "queue_id",
+            "rank",
+            "id",
+            sqlite_where=text("purpose = 'gold' AND closed_at IS NULL"),
+            postgresql_where=text("purpose = 'gold' AND closed_at IS NULL"),
+        ),
+        CheckConstraint("free_human >= 0 AND free_simulated >= 0", name="free_not_negative"),
         CheckConstraint("overlap >= 1", name="overlap_positive"),
         CheckConstraint("(purpose = 'repeat') = (repeats_id IS NOT NULL)", name="repeat_names_original"),
         CheckConstraint("(purpose = 'gold') = (gold_candidate_id IS NOT NULL)", name="gold_names_answer"),
@@ -116,14 +167,17 @@ class Comparison(Base):
     )
 
     id: Mapped[Id]
-    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
+    queue_id: Mapped[int] = mapped_column(ForeignKey("queue.id"))
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
     purpose: Mapped[words.Purpose]
-    key: Mapped[Sha256] = mapped_column(unique=True)  # of purpose, candidates and repeats_id
+    key: Mapped[Sha256] = mapped_column(unique=True)  # of all that tells it from another (comparison_rows.py)
     overlap: Mapped[int]  # judgments wanted, from annotators of one kind
-    priority: Mapped[int]  # higher is asked first
+    rank: Mapped[int] = mapped_column(default=0)  # within its queue; lower is asked first
     round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"), index=True)
     repeats_id: Mapped[int | None] = mapped_column(ForeignKey("comparison.id"))
     gold_candidate_id: Mapped[int | None]
+    free_human: Mapped[int]
+    free_simulated: Mapped[int]
     created_at: Mapped[CreatedAt]
     closed_at: Mapped[datetime | None]
 
@@ -148,31 +202,100 @@ class Annotator(Base):
     """A person, or a simulated annotator with its planted taste."""
 
     __tablename__ = "annotator"
-    __table_args__ = (CheckConstraint("(kind = 'simulated') = (taste IS NOT NULL)", name="simulated_has_taste"),)
+    __table_args__ = (
+        CheckConstraint("(kind = 'simulated') = (taste IS NOT NULL)", name="simulated_has_taste"),
+        CheckConstraint("(oidc_issuer IS NULL) = (oidc_subject IS NULL)", name="oidc_whole"),
+        UniqueConstraint("oidc_issuer", "oidc_subject"),
+    )
 
     id: Mapped[Id]
     name: Mapped[str] = mapped_column(unique=True)
     kind: Mapped[words.AnnotatorKind]
     role: Mapped[words.AnnotatorRole]
     taste: Mapped[JsonObject | None]
+    password_hash: Mapped[str | None]  # argon2id, with its parameters and salt
+    oidc_issuer: Mapped[str | None]
+    oidc_subject: Mapped[str | None]
+    judged: Mapped[int] = mapped_column(default=0)  # assignments, in all: counted with every judgment, told with it
     created_at: Mapped[CreatedAt]
     disabled_at: Mapped[datetime | None]
     withdrawn_at: Mapped[datetime | None]
+
+
+class Login(Base):
+    """A browser in which an annotator is logged in. The browser holds the token, the store only its hash."""
+
+    __tablename__ = "login"
+
+    token_sha256: Mapped[Sha256] = mapped_column(primary_key=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
+    created_at: Mapped[CreatedAt]
+    seen_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class LoginFailure(Base):
+    """A wrong password, kept while it counts against the next attempts."""
+
+    __tablename__ = "login_failure"
+    __table_args__ = (Index(None, "name", "at"),)
+
+    id: Mapped[Id]
+    name: Mapped[Free]  # as it was typed
+    address: Mapped[str]  # of the client
+    at: Mapped[CreatedAt]
+
+
+class LabelingSession(Base):
+    """An annotator sits down to label, with a goal. What they said between its two moments belongs to it."""
+
+    __tablename__ = "labeling_session"
+    __table_args__ = (CheckConstraint("goal >= 1", name="goal_positive"),)
+
+    id: Mapped[Id]
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
+    queue_id: Mapped[int | None] = mapped_column(ForeignKey("queue.id"))  # none: every queue, by priority
+    goal_kind: Mapped[words.GoalKind]
+    goal: Mapped[int]
+    started_at: Mapped[CreatedAt]
+    ended_at: Mapped[datetime | None]
 
 
 class Assignment(Base):
     """A comparison leased to one annotator, with the display order that they saw."""
 
     __tablename__ = "assignment"
-    __table_args__ = (UniqueConstraint("comparison_id", "annotator_id"),)
+    __table_args__ = (
+        UniqueConstraint("comparison_id", "annotator_id"),
+        # Leases that ran out are looked for before every new one.
+        Index(
+            "ix_assignment_open_expires_at",
+            "expires_at",
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+        # Of one annotator: what is unfinished, how much is done, and what was done last.
+        Index(None, "annotator_id", "state", "leased_at"),
+    )
 
     id: Mapped[Id]
     comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
-    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"))
     display_order: Mapped[list[int]]  # candidate ids, left to right
     state: Mapped[words.AssignmentState]
     leased_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+
+
+class Draft(Base):
+    """What an annotator has typed and chosen on an assignment, and not sent yet."""
+
+    __tablename__ = "draft"
+
+    assignment_id: Mapped[int] = mapped_column(ForeignKey("assignment.id"), primary_key=True)
+    content: Mapped[JsonObject]
+    saved_at: Mapped[CreatedAt]
 
 
 class Judgment(Base):
@@ -182,6 +305,12 @@ class Judgment(Base):
     __table_args__ = (
         CheckConstraint("(choice IN ('left', 'right')) = (preferred_id IS NOT NULL)", name="preferred_iff_side"),
         CheckConstraint("(choice = 'ranked') = (ranking IS NOT NULL)", name="ranking_iff_ranked"),
+        CheckConstraint("(choice = 'rated') = (ratings IS NOT NULL)", name="ratings_iff_rated"),
+        CheckConstraint("(choice = 'written') = (written IS NOT NULL)", name="written_iff_written"),
+        CheckConstraint("choice IN ('left', 'right') OR strength IS NULL", name="strength_of_side"),
+        CheckConstraint("strength >= 1 AND strength <= 3", name="strength_in_range"),
+        CheckConstraint("choice <> 'flag' OR reason IS NOT NULL", name="flag_has_reason"),
+        CheckConstraint("choice IN ('skip', 'flag') OR reason IS NULL", name="reason_of_skip_or_flag"),
         CheckConstraint("response_ms >= 0", name="response_ms_not_negative"),
         # One first judgment an assignment, one successor a judgment, all of one assignment: a chain, not a tree.
         Index(
@@ -193,18 +322,29 @@ class Judgment(Base):
         ),
         UniqueConstraint("supersedes_id"),
         UniqueConstraint("id", "assignment_id"),
+        # Few: the questions that got no answer are counted without reading those that did.
+        Index(
+            "ix_judgment_unanswered",
+            "choice",
+            sqlite_where=text("choice IN ('skip', 'flag')"),
+            postgresql_where=text("choice IN ('skip', 'flag')"),
+        ),
         ForeignKeyConstraint(["supersedes_id", "assignment_id"], ["judgment.id", "judgment.assignment_id"]),
     )
 
     id: Mapped[Id]
-    assignment_id: Mapped[int] = mapped_column(ForeignKey("assignment.id"))
+    assignment_id: Mapped[int] = mapped_column(ForeignKey("assignment.id"), index=True)
     choice: Mapped[words.Choice]
     preferred_id: Mapped[int | None] = mapped_column(ForeignKey("candidate.id"))
     ranking: Mapped[list[list[int]] | None]  # groups of candidate ids, best first; one group is a tie
+    strength: Mapped[int | None]  # of the preference: 1 slight, 2 clear, 3 strong
+    ratings: Mapped[dict[str, int] | None]  # 1 to 5, by aspect
+    written: Mapped[Free | None]  # the better answer, or the demonstration
+    reason: Mapped[Free | None]  # of a skip, in words; of a flag, one of FlagReason
     rationale: Mapped[Free]
     response_ms: Mapped[int | None]
     supersedes_id: Mapped[int | None]
-    created_at: Mapped[CreatedAt]
+    created_at: Mapped[CreatedAt] = mapped_column(index=True)
 
 
 class Snapshot(Base):

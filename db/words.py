@@ -5,10 +5,17 @@ from typing import Literal
 Split = Literal["train", "heldout"]
 FinishReason = Literal["stop", "length"]
 VersionKind = Literal["policy", "reward"]
+QueueKind = Literal["pair", "ranking", "rating", "thumbs", "edit", "demonstration"]
 Purpose = Literal["train", "evaluate", "gold", "repeat"]
 AnnotatorKind = Literal["human", "simulated"]
 AnnotatorRole = Literal["annotator", "manager", "admin"]
 AssignmentState = Literal["open", "done", "expired"]
-Choice = Literal["left", "right", "tie", "both_bad", "skip", "ranked"]
+Choice = Literal[
+    "left", "right", "tie", "both_bad", "identical",  # about a pair
+    "ranked", "rated", "up", "down", "written",  # about a ranking, ratings, thumbs, an edit or a demonstration
+    "skip", "flag",  # about anything
+]  # fmt: skip
+FlagReason = Literal["unsafe", "personal_data", "broken_prompt"]
+GoalKind = Literal["minutes", "count"]
 RunState = Literal["queued", "running", "finished", "failed", "cancelled"]
 PromotionKind = Literal["promote", "rollback"]

@@ -7,6 +7,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.orm import Session
 
-from db import candidates, comparisons, prompts, versions
+from db import candidates, clock, comparisons, prompts, queues, versions
 from db.engine import open_engine, open_store
+from db.words import QueueKind
 from pipeline.environment import prepare
 
 
@@ -59,9 +61,17 @@ def engine(store_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def ask() -> Callable[..., list[int]]:
-    """Makes `count` prompts with `each` candidates of the base, asks about each, and returns the comparison ids."""
+    """Makes `count` prompts with `each` candidates of the base, asks about each, and returns the comparison ids.
 
-    def ask(session: Session, count: int = 1, each: int = 2, **options: Any) -> list[int]:
+    They come into the queue of that name and kind, by default a queue of pairs, or of rankings where `each` is not 2.
+    """
+
+    def ask(
+        session: Session, count: int = 1, each: int = 2, queue: str = "", kind: QueueKind | None = None, **options: Any
+    ) -> list[int]:
+        kind = kind or ("pair" if each == 2 else "ranking")
+        aspects = ["helpful", "true"] if kind == "rating" else None
+        queue_id = queues.ensure(session, queue or f"a {kind} queue", kind, aspects=aspects).id
         base = versions.ensure_base(session, "tiny", "0" * 64)
         asked = []
         for number in range(count):
@@ -73,10 +83,22 @@ def ask() -> Callable[..., list[int]]:
             candidates.store(session, base.id, {"temperature": 1.0}, 0, answers)
             of_prompt = candidates.of_version(session, base.id, {"temperature": 1.0}, 0, [prompt_id])
             ids = [candidate.id for candidate in of_prompt[:each]]
-            asked.append(comparisons.create_pair(session, prompt_id, ids, **options).id)
+            asked.append(comparisons.create(session, queue_id, prompt_id, ids, **options).id)
         return asked
 
     return ask
+
+
+@pytest.fixture
+def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets seconds pass on the store's clock."""
+    moments = [clock.now()]
+    monkeypatch.setattr(clock, "now", lambda: moments[0])
+
+    def pass_by(seconds: float) -> None:
+        moments[0] += timedelta(seconds=seconds)
+
+    return pass_by
 
 
 @pytest.fixture(scope="session")

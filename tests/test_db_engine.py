@@ -187,8 +187,8 @@ def test_a_word_outside_the_vocabulary_is_refused_by_the_store(engine: Engine) -
     with pytest.raises(Exception, match="ck_annotator_kind"), writing(engine) as session:
         session.execute(
             text(
-                "INSERT INTO annotator (name, kind, role, created_at) "
-                "VALUES ('x', 'robot', 'annotator', '2026-01-01 00:00:00')"
+                "INSERT INTO annotator (name, kind, role, judged, created_at) "
+                "VALUES ('x', 'robot', 'annotator', 0, '2026-01-01 00:00:00')"
             )
         )
 

@@ -1,6 +1,8 @@
 """Judgments: the first submit stands, a correction is a new row, and nothing is ever overwritten."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,13 +11,13 @@ from sqlalchemy import Engine, delete, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db import annotators, audit, judgments, rounds, versions
+from db import annotators, audit, judgments, queues, rounds, versions
 from db.comparisons import AssignedTask, next_assignment
 from db.engine import reading, writing
 from db.errors import StoreError
-from db.judgments import Receipt, correct, submit
-from db.tables import Assignment, Event, Judgment, Promotion
-from db.words import Choice
+from db.judgments import Receipt, Said, correct, submit
+from db.tables import Assignment, Comparison, Event, Judgment, Promotion
+from db.words import Choice, QueueKind
 
 Ask = Callable[..., list[int]]
 
@@ -28,12 +30,21 @@ def leased(session: Session, name: str = "ann", kind: str = "human") -> tuple[in
     return annotator_id, task
 
 
+def ask_of_kind(session: Session, ask: Ask, kind: QueueKind) -> None:
+    """One question of that kind; of a preference the strength is asked."""
+    each = {"pair": 2, "ranking": 3, "demonstration": 0}.get(kind, 1)
+    (comparison_id,) = ask(session, each=each, kind=kind)
+    if kind == "pair":
+        queues.update(session, session.get_one(Comparison, comparison_id).queue_id, asks_strength=True)
+    session.flush()
+
+
 def test_left_and_right_are_the_sides_as_shown(engine: Engine, ask: Ask) -> None:
     with writing(engine) as session:
         ask(session, 6)
         for side, choice in ((0, "left"), (1, "right")) * 3:
             ann, task = leased(session)
-            receipt = submit(session, task.assignment_id, ann, choice)  # type: ignore[arg-type]
+            receipt = submit(session, task.assignment_id, ann, Said(choice))  # type: ignore[arg-type]
             assert session.get_one(Judgment, receipt.judgment_id).preferred_id == task.candidate_ids[side]
 
 
@@ -41,12 +52,14 @@ def test_a_repeated_submit_succeeds_and_the_first_stands(engine: Engine, ask: As
     with writing(engine) as session:
         ask(session, 2)
         ann, task = leased(session)
-        first = submit(session, task.assignment_id, ann, "left", rationale="clearer", response_ms=1200)
+        first = submit(session, task.assignment_id, ann, Said("left", rationale="clearer", response_ms=1200))
         assert first == Receipt(first.judgment_id, stored=True, count=1)
     with writing(engine) as session:
-        assert submit(session, task.assignment_id, ann, "tie") == Receipt(first.judgment_id, stored=False, count=1)
+        assert submit(session, task.assignment_id, ann, Said("tie")) == Receipt(
+            first.judgment_id, stored=False, count=1
+        )
         _, other = leased(session)
-        assert submit(session, other.assignment_id, ann, "skip").count == 2
+        assert submit(session, other.assignment_id, ann, Said("skip")).count == 2
     with reading(engine) as session:
         kept = session.get_one(Judgment, first.judgment_id)
         assert (kept.choice, kept.rationale, kept.response_ms) == ("left", "clearer", 1200)
@@ -56,9 +69,9 @@ def test_a_repeated_submit_succeeds_after_the_annotator_was_disabled(engine: Eng
     with writing(engine) as session:
         ask(session)
         ann, task = leased(session)
-        first = submit(session, task.assignment_id, ann, "left")
+        first = submit(session, task.assignment_id, ann, Said("left"))
         annotators.disable(session, ann)
-        assert submit(session, task.assignment_id, ann, "left").judgment_id == first.judgment_id
+        assert submit(session, task.assignment_id, ann, Said("left")).judgment_id == first.judgment_id
 
 
 def test_only_ones_own_assignment_is_judged(engine: Engine, ask: Ask) -> None:
@@ -67,49 +80,139 @@ def test_only_ones_own_assignment_is_judged(engine: Engine, ask: Ask) -> None:
         _, task = leased(session)
         bob = annotators.ensure(session, "bob", "human").id
         with pytest.raises(StoreError, match="another annotator's"):
-            submit(session, task.assignment_id, bob, "left")
+            submit(session, task.assignment_id, bob, Said("left"))
         with pytest.raises(StoreError, match="no assignment 999"):
-            submit(session, 999, bob, "left")
+            submit(session, 999, bob, Said("left"))
         assert session.query(Judgment).count() == 0
 
 
-@pytest.mark.parametrize(
-    ("each", "choice", "ranking", "why"),
-    [
-        (3, "left", None, "rank them"),
-        (2, "ranked", None, "a ranking goes with"),
-        (2, "tie", [[0], [1]], "a ranking goes with"),
-        (2, "ranked", [[0]], "does not name each"),
-        (2, "ranked", [[0, 1], []], "does not name each"),
-        (2, "ranked", [[0, 1], [1]], "does not name each"),
-    ],
-)
-def test_an_answer_that_does_not_fit_is_refused(
-    engine: Engine, ask: Ask, each: int, choice: Choice, ranking: list[list[int]] | None, why: str
+FITTING: list[tuple[QueueKind, Said]] = [
+    ("pair", Said("left")),
+    ("pair", Said("right", strength=3)),
+    ("pair", Said("tie", rationale="no difference")),
+    ("pair", Said("both_bad")),
+    ("pair", Said("identical")),
+    ("ranking", Said("both_bad")),
+    ("ranking", Said("identical")),
+    ("rating", Said("rated", ratings={"true": 1, "helpful": 5})),
+    ("thumbs", Said("up")),
+    ("thumbs", Said("down")),
+    ("edit", Said("written", written="better")),
+    ("edit", Said("up")),
+    ("demonstration", Said("written", written="an answer")),
+    *((kind, Said("skip", reason="I do not know")) for kind in get_args(QueueKind)),
+    *((kind, Said("skip")) for kind in get_args(QueueKind)),
+    *((kind, Said("flag", reason="unsafe", rationale="weapons")) for kind in get_args(QueueKind)),
+]
+
+
+@pytest.mark.parametrize(("kind", "said"), FITTING, ids=lambda value: getattr(value, "choice", value))
+def test_what_fits_the_kind_is_kept_and_comes_back_as_the_last_that_was_said(
+    engine: Engine, ask: Ask, kind: QueueKind, said: Said
 ) -> None:
     with writing(engine) as session:
-        ask(session, each=each)
+        ask_of_kind(session, ask, kind)
         ann, task = leased(session)
-        ids = sorted(task.candidate_ids)
-        named = None if ranking is None else [[ids[index] for index in group] for group in ranking]
+        assert judgments.last_of(session, ann) is None
+        receipt = submit(session, task.assignment_id, ann, replace(said, response_ms=800))
+        last = judgments.last_of(session, ann)
+    assert last is not None
+    assert (last.judgment_id, last.said) == (receipt.judgment_id, replace(said, response_ms=800))
+    assert last.task == task
+    with reading(engine) as session:
+        (row,) = judgments.current(session)
+    assert (row.queue_kind, row.purpose, row.choice, row.reason) == (kind, "train", said.choice, said.reason)
+    assert (row.strength, row.ratings, row.written) == (said.strength, said.ratings, said.written)
+    assert (row.annotator_name, row.response_ms, row.display_order) == ("ann", 800, task.candidate_ids)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "why"),
+    [
+        ("pair", Said("ranked", ranking=[[0], [1]]), "say one of left, right, tie, both_bad, identical, skip, flag"),
+        ("pair", Said("up"), "up is no answer in queue a pair queue, of kind pair"),
+        ("pair", Said("written", written="x"), "is no answer"),
+        ("pair", Said("tie", ranking=[[0], [1]]), "a ranking with the choice tie; it goes with ranked"),
+        ("pair", Said("tie", strength=2), "a strength with the choice tie; it goes with left and right"),
+        ("pair", Said("left", strength=0), "a strength of 0 in queue a pair queue; say 1, 2 or 3"),
+        ("pair", Said("left", strength=4), "a strength of 4"),
+        ("pair", Said("left", reason="nice"), "a reason with the choice left"),
+        ("pair", Said("flag"), "a flag for None; the reason is one of unsafe, personal_data, broken_prompt"),
+        ("pair", Said("flag", reason="boring"), "a flag for 'boring'"),
+        ("pair", Said("tie", response_ms=-1), "response time of -1 ms"),
+        ("ranking", Said("left"), "left is no answer"),
+        ("ranking", Said("ranked"), "the ranking None does not name each"),
+        ("ranking", Said("ranked", ranking=[[0]]), "does not name each"),
+        ("ranking", Said("ranked", ranking=[[0, 1], [2], []]), "does not name each"),
+        ("ranking", Said("ranked", ranking=[[0, 1], [1, 2]]), "does not name each"),
+        ("rating", Said("rated"), "the ratings None do not name each of the aspects helpful, true once"),
+        ("rating", Said("rated", ratings={"true": 3}), "do not name each"),
+        ("rating", Said("rated", ratings={"true": 3, "helpful": 3, "kind": 3}), "do not name each"),
+        ("rating", Said("rated", ratings={"true": 0, "helpful": 3}), "true was rated 0; rate it from 1 to 5"),
+        ("rating", Said("rated", ratings={"true": 1, "helpful": 6}), "helpful was rated 6"),
+        ("rating", Said("up"), "is no answer"),
+        ("thumbs", Said("left"), "is no answer"),
+        ("edit", Said("written", written=" \n"), "nothing was written"),
+        ("edit", Said("written"), "nothing was written"),
+        ("edit", Said("up", written="better"), "a written answer with the choice up"),
+        ("demonstration", Said("up"), "is no answer"),
+        ("demonstration", Said("written", written=""), "nothing was written"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_stored(
+    engine: Engine, ask: Ask, kind: QueueKind, said: Said, why: str
+) -> None:
+    with writing(engine) as session:
+        ask_of_kind(session, ask, kind)
+        ann, task = leased(session)
+        if said.ranking is not None:
+            ids = sorted(task.candidate_ids)
+            said = replace(said, ranking=[[ids[index] for index in group] for group in said.ranking])
         with pytest.raises(StoreError, match=why):
-            submit(session, task.assignment_id, ann, choice, ranking=named)
-        with pytest.raises(StoreError, match="response time of -1 ms"):
-            submit(session, task.assignment_id, ann, "tie", response_ms=-1)
-        assert submit(session, task.assignment_id, ann, "both_bad").stored
+            submit(session, task.assignment_id, ann, said)
+        assert session.query(Judgment).count() == 0
+        first = submit(session, task.assignment_id, ann, Said("skip"))
+        with pytest.raises(StoreError, match=why):
+            correct(session, first.judgment_id, ann, said)
+
+
+def test_a_strength_is_not_taken_where_nobody_asked(engine: Engine, ask: Ask) -> None:
+    with writing(engine) as session:
+        ask(session)
+        ann, task = leased(session)
+        with pytest.raises(StoreError, match="a strength of 2 in queue a pair queue; say none, for it is not asked"):
+            submit(session, task.assignment_id, ann, Said("left", strength=2))
+
+
+def test_the_last_judgment_is_the_newest_of_its_chain_and_of_nobody_withdrawn(engine: Engine, ask: Ask) -> None:
+    with writing(engine) as session:
+        ask(session, 3)
+        ann, first = leased(session)
+        submit(session, first.assignment_id, ann, Said("left"))
+        _, second = leased(session)
+        receipt = submit(session, second.assignment_id, ann, Said("left"))
+        corrected = correct(session, receipt.judgment_id, ann, Said("tie", rationale="hasty"))
+        leased(session)
+        last = judgments.last_of(session, ann)
+        assert last is not None
+        assert (last.judgment_id, last.task.assignment_id) == (corrected.judgment_id, second.assignment_id)
+        assert last.said == Said("tie", rationale="hasty")
+        annotators.withdraw(session, ann)
+        session.flush()
+        assert judgments.last_of(session, ann) is None
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(ranks=st.lists(st.integers(0, 3), min_size=2, max_size=5))
+@given(ranks=st.lists(st.integers(0, 3), min_size=2, max_size=8))
 def test_any_ranking_with_ties_is_kept_as_it_was_given(engine: Engine, ask: Ask, ranks: list[int]) -> None:
     with reading(engine) as session:  # undone after each example
-        ask(session, each=len(ranks))
+        ask(session, each=len(ranks), kind="ranking")
         ann, task = leased(session)
         ranking = [
             [candidate_id for candidate_id, own in zip(task.candidate_ids, ranks, strict=True) if own == rank]
             for rank in sorted(set(ranks))
         ]
-        submit(session, task.assignment_id, ann, "ranked", ranking=ranking)
+        submit(session, task.assignment_id, ann, Said("ranked", ranking=ranking))
         (row,) = judgments.current(session)
         assert row.ranking == ranking
         assert sorted(row.candidate_ids) == sorted(candidate_id for group in ranking for candidate_id in group)
@@ -128,37 +231,37 @@ def test_chains_never_branch_and_their_newest_judgment_is_current(
         tasks = []
         for _ in range(3):
             tasks.append(leased(session)[1])
-            chains[len(chains)] = [submit(session, tasks[-1].assignment_id, ann, "both_bad").judgment_id]
+            chains[len(chains)] = [submit(session, tasks[-1].assignment_id, ann, Said("both_bad")).judgment_id]
             standing[len(standing)] = "both_bad"
         for which, choice in said:
-            receipt = correct(session, chains[which][-1], ann, choice)
+            receipt = correct(session, chains[which][-1], ann, Said(choice))
             assert receipt.stored
             chains[which].append(receipt.judgment_id)
             standing[which] = choice
             with pytest.raises(StoreError, match="correct that one"):
-                correct(session, chains[which][0], ann, choice, rationale="late")
+                correct(session, chains[which][0], ann, Said(choice, rationale="late"))
         rows = judgments.current(session)
         assert {row.judgment_id: row.choice for row in rows} == {
             chain[-1]: standing[which] for which, chain in chains.items()
         }
         assert [row.judgment_id for row in rows] == sorted(row.judgment_id for row in rows)
         assert session.query(Judgment).count() == 3 + len(said)
-        assert judgments.submit(session, tasks[0].assignment_id, ann, "tie").count == 3
+        assert judgments.submit(session, tasks[0].assignment_id, ann, Said("tie")).count == 3
 
 
 def test_a_correction_is_its_authors_and_repeats_harmlessly(engine: Engine, ask: Ask) -> None:
     with writing(engine) as session:
         ask(session)
         ann, task = leased(session)
-        first = submit(session, task.assignment_id, ann, "left")
+        first = submit(session, task.assignment_id, ann, Said("left"))
         bob = annotators.ensure(session, "bob", "human").id
         with pytest.raises(StoreError, match="another annotator's"):
-            correct(session, first.judgment_id, bob, "right")
+            correct(session, first.judgment_id, bob, Said("right"))
         with pytest.raises(StoreError, match="no judgment 999"):
-            correct(session, 999, ann, "right")
-        second = correct(session, first.judgment_id, ann, "right", rationale="misread")
+            correct(session, 999, ann, Said("right"))
+        second = correct(session, first.judgment_id, ann, Said("right", rationale="misread"))
         assert second == Receipt(second.judgment_id, stored=True, count=1)
-        repeated = correct(session, first.judgment_id, ann, "right", rationale="misread")
+        repeated = correct(session, first.judgment_id, ann, Said("right", rationale="misread"))
         assert repeated == Receipt(second.judgment_id, stored=False, count=1)
         (event,) = audit.events(session, "judgment")
         assert (event.actor, event.action, event.noun_id) == ("ann", "correct", second.judgment_id)
@@ -171,7 +274,7 @@ def test_a_row_tells_all_that_training_asks(engine: Engine, ask: Ask) -> None:
         turn = rounds.ensure(session, "demo", 3, base.id, {})
         ask(session, round_id=turn.id)
         ann, task = leased(session)
-        receipt = submit(session, task.assignment_id, ann, "right")
+        receipt = submit(session, task.assignment_id, ann, Said("right"))
     with reading(engine) as session:
         (row,) = judgments.current(session)
         assert judgments.by_ids(session, [receipt.judgment_id]) == [row]
@@ -193,17 +296,17 @@ def test_current_chooses_kind_purpose_and_round_and_leaves_out_the_withdrawn(eng
         base = versions.ensure_base(session, "tiny", "0" * 64)
         turn = rounds.ensure(session, "demo", 1, base.id, {})
         ask(session, overlap=2)
-        ask(session, purpose="evaluate", round_id=turn.id, priority=-1)
+        ask(session, purpose="evaluate", round_id=turn.id, rank=1)
         ids = {}
         for name, kind in (("ann", "human"), ("bob", "human"), ("r2", "simulated")):
             ids[name], task = leased(session, name, kind)
-            receipt = submit(session, task.assignment_id, ids[name], "left")
+            receipt = submit(session, task.assignment_id, ids[name], Said("left"))
         assert who() == [ids["ann"], ids["bob"], ids["r2"]]
         assert who(kind="human") == [ids["ann"], ids["bob"]]
         assert who(kind="simulated") == [ids["r2"]]
         assert who(purposes=["evaluate"]) == []
         ann, task = leased(session, "ann")
-        submit(session, task.assignment_id, ann, "tie")
+        submit(session, task.assignment_id, ann, Said("tie"))
         assert who(purposes=["train", "evaluate"], round_ids=[turn.id]) == [ann]
         assert judgments.counts(session) == {"human": {"left": 2, "tie": 1}, "simulated": {"left": 1}}
         annotators.withdraw(session, ids["ann"])
@@ -219,7 +322,7 @@ def judged(engine: Engine, ask: Ask) -> tuple[int, int]:
     with writing(engine) as session:
         ask(session)
         ann, task = leased(session)
-        receipt = submit(session, task.assignment_id, ann, "left")
+        receipt = submit(session, task.assignment_id, ann, Said("left"))
         versions.promote(session, versions.by_name(session, "v0").id, None, {}, "ann")
     return receipt.judgment_id, task.assignment_id
 

@@ -1,34 +1,20 @@
 """Leases: nobody is asked twice, nothing is given away twice, and nothing stays with somebody who is gone."""
 
-from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from db import annotators, clock, comparisons, judgments, prompts
+from db import annotators, clock, comparisons, judgments, prompts, queues
 from db.comparisons import AssignedTask, next_assignment, open_count
 from db.engine import reading, writing
 from db.errors import StoreError
-from db.tables import Assignment, Comparison
+from db.judgments import Said
+from db.tables import Comparison
 
 Ask = Callable[..., list[int]]
-
-
-@pytest.fixture
-def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Lets seconds pass on the store's clock."""
-    moments = [clock.now()]
-    monkeypatch.setattr(clock, "now", lambda: moments[0])
-
-    def pass_by(seconds: float) -> None:
-        moments[0] += timedelta(seconds=seconds)
-
-    return pass_by
 
 
 def person(session: Session, name: str) -> int:
@@ -40,7 +26,7 @@ def robot(session: Session, name: str) -> int:
 
 
 def must_lease(session: Session, annotator_id: int, **options: int) -> AssignedTask:
-    task = next_assignment(session, annotator_id, **options)  # type: ignore[arg-type]
+    task = next_assignment(session, annotator_id, **options)
     assert task is not None
     return task
 
@@ -54,7 +40,7 @@ def test_the_same_assignment_comes_back_until_it_is_judged(engine: Engine, ask: 
         again = must_lease(session, ann)
     assert (again.assignment_id, again.candidate_ids) == (first.assignment_id, first.candidate_ids)
     with writing(engine) as session:
-        judgments.submit(session, first.assignment_id, ann, "tie")
+        judgments.submit(session, first.assignment_id, ann, Said("tie"))
         assert must_lease(session, ann).comparison_id != first.comparison_id
 
 
@@ -67,48 +53,60 @@ def test_a_task_shows_what_was_asked(engine: Engine, ask: Ask) -> None:
     assert [texts[candidate_id] for candidate_id in sorted(texts)] == [f"answer {n} to 0" for n in range(4)]
 
 
-def test_comparisons_come_by_priority_then_nearest_to_complete_then_oldest(engine: Engine, ask: Ask) -> None:
+def test_questions_come_by_priority_of_the_queue_then_rank_then_nearest_to_complete_then_oldest(
+    engine: Engine, ask: Ask
+) -> None:
     with writing(engine) as session:
-        old, started, urgent = ask(session, 3, overlap=2)
-        session.get_one(Comparison, urgent).priority = 5
-        session.get_one(Comparison, started).overlap = 3
-        for name in ("ann", "bob"):  # two of three judgments of `started` are in
-            annotator_id = person(session, name)
-            task = must_lease(session, annotator_id)
-            assert task.comparison_id == urgent
-            judgments.submit(session, task.assignment_id, annotator_id, "tie")
-        session.get_one(Comparison, started).priority = 1
-        for name in ("ann", "bob"):
-            annotator_id = person(session, name)
-            task = must_lease(session, annotator_id)
-            assert task.comparison_id == started
-            judgments.submit(session, task.assignment_id, annotator_id, "tie")
-        session.get_one(Comparison, started).priority = 0
-        cleo = person(session, "cleo")
-        order = []
-        while (task_or_none := next_assignment(session, cleo)) is not None:
-            order.append(task_or_none.comparison_id)
-            judgments.submit(session, task_or_none.assignment_id, cleo, "tie")
-    assert order == [started, old]
-
-
-def test_filters_choose_the_purpose_and_the_round(engine: Engine, ask: Ask) -> None:
-    with writing(engine) as session:
-        (train,) = ask(session)
-        (evaluate,) = ask(session, purpose="evaluate")
+        (last,) = ask(session, queue="later", overlap=3)
+        old, started, young = ask(session, 3, queue="now", overlap=3)
+        (first,) = ask(session, queue="now", purpose="evaluate", overlap=3, rank=-1)
+        queue_id = session.get_one(Comparison, old).queue_id
+        queues.update(session, queue_id, priority=1)
         ann, bob = person(session, "ann"), person(session, "bob")
-        chosen = next_assignment(session, ann, purpose="evaluate")
-        assert chosen is not None
-        assert chosen.comparison_id == evaluate
-        assert must_lease(session, bob).comparison_id == train
-        assert next_assignment(session, bob, round_id=77) is None
+        comparisons.set_overlap(session, started, 2)
+        assert all_asked(session, ann) == [first, started, old, young, last]
+        comparisons.set_overlap(session, started, 4)
+        assert all_asked(session, bob) == [first, old, young, started, last]
+
+
+def test_a_queue_and_a_round_can_be_asked_for(engine: Engine, ask: Ask) -> None:
+    with writing(engine) as session:
+        (here,) = ask(session, queue="here")
+        (there,) = ask(session, queue="there")
+        ann, bob = person(session, "ann"), person(session, "bob")
+        queue_id = session.get_one(Comparison, there).queue_id
+        assert must_lease(session, ann, queue_id=queue_id).comparison_id == there
+        assert must_lease(session, bob).comparison_id == here
+        assert next_assignment(session, ann, round_id=77) is None
+
+
+def test_a_paused_queue_hands_out_nothing_new_and_lets_finish_what_is_open(
+    engine: Engine, ask: Ask, wait: Callable[[float], None]
+) -> None:
+    with writing(engine) as session:
+        ask(session, 3)
+        queue_id = session.query(Comparison).first().queue_id  # type: ignore[union-attr]
+        ann, bob, cleo = person(session, "ann"), person(session, "bob"), person(session, "cleo")
+        anns, bobs = must_lease(session, ann, lease_seconds=60), must_lease(session, bob, lease_seconds=600)
+        queues.pause(session, queue_id)
+        session.flush()
+        assert next_assignment(session, cleo) is None
+        assert next_assignment(session, cleo, queue_id=queue_id) is None
+        assert must_lease(session, bob).assignment_id == bobs.assignment_id
+        wait(61)
+        assert next_assignment(session, cleo) is None  # and marks what ran out
+        assert next_assignment(session, ann) is None
+        assert judgments.submit(session, anns.assignment_id, ann, Said("left")).stored
+        queues.resume(session, queue_id)
+        session.flush()
+        assert next_assignment(session, cleo) is not None
 
 
 def test_nobody_judges_a_comparison_twice(engine: Engine, ask: Ask) -> None:
     with writing(engine) as session:
         ask(session, overlap=2)
         ann = person(session, "ann")
-        judgments.submit(session, must_lease(session, ann).assignment_id, ann, "left")
+        judgments.submit(session, must_lease(session, ann).assignment_id, ann, Said("left"))
         assert next_assignment(session, ann) is None
         assert open_count(session) == 1
 
@@ -140,7 +138,22 @@ def test_an_expired_lease_comes_back_with_its_order_while_the_place_is_owed(
         back = must_lease(session, ann)
         assert (back.assignment_id, back.candidate_ids) == (first.assignment_id, first.candidate_ids)
         with pytest.raises(StoreError, match="its place is taken"):
-            judgments.submit(session, taken.assignment_id, bob, "tie")
+            judgments.submit(session, taken.assignment_id, bob, Said("tie"))
+
+
+def test_a_late_answer_is_taken_when_whoever_came_after_is_gone_too(
+    engine: Engine, ask: Ask, wait: Callable[[float], None]
+) -> None:
+    with writing(engine) as session:
+        ask(session)
+        ann, bob = person(session, "ann"), person(session, "bob")
+        anns = must_lease(session, ann, lease_seconds=60)
+        wait(61)
+        bobs = must_lease(session, bob, lease_seconds=60)
+        wait(61)
+        assert judgments.submit(session, anns.assignment_id, ann, Said("left")).stored
+        with pytest.raises(StoreError, match="its place is taken"):
+            judgments.submit(session, bobs.assignment_id, bob, Said("left"))
 
 
 def test_two_clocks_that_disagree_do_not_fill_a_place_twice(
@@ -152,10 +165,10 @@ def test_two_clocks_that_disagree_do_not_fill_a_place_twice(
         anns = must_lease(session, ann, lease_seconds=60)
         wait(90)  # bob is served by a machine whose clock is ahead
         bobs = must_lease(session, bob, lease_seconds=60)
-        judgments.submit(session, bobs.assignment_id, bob, "left")
+        judgments.submit(session, bobs.assignment_id, bob, Said("left"))
         wait(-90)
         with pytest.raises(StoreError, match="its place is taken"):
-            judgments.submit(session, anns.assignment_id, ann, "right")
+            judgments.submit(session, anns.assignment_id, ann, Said("right"))
 
 
 def test_a_lease_outlives_the_closing_of_its_comparison_only_until_it_runs_out(
@@ -166,11 +179,11 @@ def test_a_lease_outlives_the_closing_of_its_comparison_only_until_it_runs_out(
         ann, bob = person(session, "ann"), person(session, "bob")
         anns, bobs = must_lease(session, ann, lease_seconds=60), must_lease(session, bob, lease_seconds=60)
         comparisons.close(session, anns.comparison_id)
-        judgments.submit(session, anns.assignment_id, ann, "left")
+        judgments.submit(session, anns.assignment_id, ann, Said("left"))
         wait(61)
         assert next_assignment(session, bob) is None
         with pytest.raises(StoreError, match="the judgment was not stored"):
-            judgments.submit(session, bobs.assignment_id, bob, "left")
+            judgments.submit(session, bobs.assignment_id, bob, Said("left"))
 
 
 def test_renewing_keeps_a_lease_alive(engine: Engine, ask: Ask, wait: Callable[[float], None]) -> None:
@@ -188,7 +201,7 @@ def test_renewing_keeps_a_lease_alive(engine: Engine, ask: Ask, wait: Callable[[
             comparisons.renew(session, task.assignment_id, ann)
         with pytest.raises(StoreError, match="another annotator's"):
             comparisons.renew(session, bobs.assignment_id, ann)
-        judgments.submit(session, bobs.assignment_id, bob, "left")
+        judgments.submit(session, bobs.assignment_id, bob, Said("left"))
         with pytest.raises(StoreError, match="is done"):
             comparisons.renew(session, bobs.assignment_id, bob)
 
@@ -197,11 +210,11 @@ def test_simulated_annotators_do_not_use_up_the_places_of_people(engine: Engine,
     with writing(engine) as session:
         ask(session)
         r2, ann = robot(session, "r2"), person(session, "ann")
-        judgments.submit(session, must_lease(session, r2).assignment_id, r2, "left")
+        judgments.submit(session, must_lease(session, r2).assignment_id, r2, Said("left"))
         assert next_assignment(session, robot(session, "c3")) is None
         assert open_count(session) == 1
         assert open_count(session, kind="simulated") == 0
-        judgments.submit(session, must_lease(session, ann).assignment_id, ann, "left")
+        judgments.submit(session, must_lease(session, ann).assignment_id, ann, Said("left"))
         assert next_assignment(session, person(session, "bob")) is None
         assert open_count(session) == 0
 
@@ -229,14 +242,14 @@ def test_the_disabled_and_the_withdrawn_are_asked_nothing(engine: Engine, ask: A
             with pytest.raises(StoreError, match=why):
                 next_assignment(session, annotator_id)
         with pytest.raises(StoreError, match="is disabled"):
-            judgments.submit(session, task.assignment_id, ann, "left")
+            judgments.submit(session, task.assignment_id, ann, Said("left"))
 
 
 def test_what_the_withdrawn_said_is_owed_again(engine: Engine, ask: Ask) -> None:
     with writing(engine) as session:
         ask(session)
         ann, bob = person(session, "ann"), person(session, "bob")
-        judgments.submit(session, must_lease(session, ann).assignment_id, ann, "left")
+        judgments.submit(session, must_lease(session, ann).assignment_id, ann, Said("left"))
         assert next_assignment(session, bob) is None
         annotators.withdraw(session, ann)
         assert next_assignment(session, bob) is not None
@@ -248,7 +261,7 @@ def test_sides_are_shuffled_and_a_seed_repeats_the_shuffle(engine: Engine, ask: 
         swapped = []
         while (task := next_assignment(session, annotator_id, rng_seed=seed)) is not None:
             swapped.append(task.candidate_ids != sorted(task.candidate_ids))
-            judgments.submit(session, task.assignment_id, annotator_id, "tie")
+            judgments.submit(session, task.assignment_id, annotator_id, Said("tie"))
         return swapped
 
     with reading(engine) as session:
@@ -263,59 +276,10 @@ def test_sides_are_shuffled_and_a_seed_repeats_the_shuffle(engine: Engine, ask: 
     assert (again == first) == (engine.dialect.name == "sqlite")
 
 
-ACTS = st.tuples(
-    st.sampled_from(["next", "next", "next", "submit", "submit", "resubmit", "wait", "withdraw"]), st.integers(0, 4)
-)
-
-
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(overlap=st.integers(1, 3), acts=st.lists(ACTS, min_size=5, max_size=40))
-def test_whatever_happens_nothing_is_over_assigned_or_stranded(
-    engine: Engine, ask: Ask, wait: Callable[[float], None], overlap: int, acts: list[tuple[str, int]]
-) -> None:
-    with reading(engine) as session:  # undone after each example
-        ask(session, 3, overlap=overlap)
-        crew = [person(session, f"person {n}") for n in range(4)] + [robot(session, "robot")]
-        held: dict[int, AssignedTask] = {}
-        order: dict[int, list[int]] = {}
-        receipts: dict[int, judgments.Receipt] = {}
-        for act, who in acts:
-            annotator_id = crew[who]
-            task = held.get(who)
-            try:
-                if act == "wait":
-                    wait(40)
-                elif act == "withdraw":
-                    annotators.withdraw(session, annotator_id)
-                elif act == "next" and (leased := next_assignment(session, annotator_id, lease_seconds=60)):
-                    assert order.setdefault(leased.assignment_id, leased.candidate_ids) == leased.candidate_ids
-                    held[who] = leased
-                elif act == "submit" and task is not None:
-                    receipt = judgments.submit(session, task.assignment_id, annotator_id, "left")
-                    receipts.setdefault(task.assignment_id, receipt)
-                elif act == "resubmit" and task is not None and task.assignment_id in receipts:
-                    repeated = judgments.submit(session, task.assignment_id, annotator_id, "right")
-                    assert not repeated.stored
-                    assert repeated.judgment_id == receipts[task.assignment_id].judgment_id
-            except StoreError as refused:
-                assert "withdrawn" in str(refused) or "place is taken" in str(refused)
-            session.flush()
-            assert_not_over_assigned(session)
-        wait(1_000)
-        for number in range(3):  # everybody left: new people finish all of it
-            annotator_id = person(session, f"latecomer {number}")
-            while (task := next_assignment(session, annotator_id)) is not None:
-                judgments.submit(session, task.assignment_id, annotator_id, "tie")
-        assert open_count(session) == 0
-        assert_not_over_assigned(session)
-
-
-def assert_not_over_assigned(session: Session) -> None:
-    taken: Counter[tuple[int, str]] = Counter()
-    for assignment in session.query(Assignment):
-        annotator = annotators.get(session, assignment.annotator_id)
-        live = assignment.state == "open" and assignment.expires_at > clock.now()
-        if annotator.withdrawn_at is None and (assignment.state == "done" or live):
-            taken[assignment.comparison_id, annotator.kind] += 1
-    overlap = {comparison.id: comparison.overlap for comparison in session.query(Comparison)}
-    assert all(count <= overlap[comparison_id] for (comparison_id, _), count in taken.items())
+def all_asked(session: Session, annotator_id: int) -> list[int]:
+    """The comparisons that the annotator is asked about, until nothing is left."""
+    asked = []
+    while (task := next_assignment(session, annotator_id)) is not None:
+        asked.append(task.comparison_id)
+        judgments.submit(session, task.assignment_id, annotator_id, Said("tie"))
+    return asked

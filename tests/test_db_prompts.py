@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -129,3 +130,53 @@ def test_a_score_once_given_stands(engine: Engine, ask: Callable[..., list[int]]
         assert scores.known(session, "reward:r1", [one.id, two.id, three.id]) == {one.id: 0.5, two.id: -1.0}
         with pytest.raises(StoreError, match="scores candidate"):
             scores.store(session, "reward:r1", {three.id: float("inf")})
+
+
+def test_a_lone_surrogate_does_not_reach_the_store(engine: Engine) -> None:
+    with writing(engine) as session:
+        prompt_id = prompts.add(session, user("a \ud800 b \U0001f600")).id
+    with reading(engine) as session:
+        assert prompts.get(session, prompt_id).messages == user("a \ufffd b \U0001f600")
+
+
+def test_prompts_are_searched_by_what_their_messages_say(engine: Engine) -> None:
+    with writing(engine) as session:
+        turns = [{"role": "assistant", "content": 'Café "crème"?'}, {"role": "user", "content": "100% yes_no"}]
+        ids = [
+            prompts.add(session, messages, category).id
+            for messages, category in ((user("Why is the sky blue?"), "a"), (turns, "b"), (user("a user, a role"), "b"))
+        ]
+
+        def found(text: str, **filters: Any) -> list[int]:
+            return [prompt.id for prompt in prompts.search(session, text, **filters).rows]
+
+        assert found("") == ids[::-1]
+        assert found("SKY") == [ids[0]]
+        assert found(' café "crème" ') == [ids[1]]
+        assert found("100%") == [ids[1]]
+        assert found("yes_") == [ids[1]]
+        assert found("%") == [ids[1]]
+        assert found("user") == found("role") == [ids[2]]  # what the roles are called is no text
+        assert found("content") == []
+        assert found("", category="b") == ids[:0:-1]
+        assert found("", category="b", limit=1, offset=1) == [ids[1]]
+        assert prompts.search(session, category="b", limit=1).total == 2
+        assert prompts.categories(session) == ["a", "b"]
+        splits = {split: found("", split=split) for split in ("train", "heldout")}
+        assert sorted(splits["train"] + splits["heldout"]) == ids
+
+
+def test_a_retired_prompt_comes_back_with_its_split(engine: Engine) -> None:
+    with writing(engine) as session:
+        prompt_id = prompts.add(session, user("one")).id
+        split = prompts.get(session, prompt_id).split
+        for _ in range(2):
+            prompts.retire(session, prompt_id, actor="ann")
+        assert prompts.search(session).rows == []
+        assert [prompt.id for prompt in prompts.search(session, retired=True).rows] == [prompt_id]
+        for _ in range(2):
+            prompts.unretire(session, prompt_id, actor="ann")
+        assert prompts.search(session).rows[0].split == split
+    with reading(engine) as session:
+        acts = [(event.actor, event.action) for event in audit.events(session, "prompt", prompt_id)]
+        assert acts == [("ann", "unretire"), ("ann", "retire"), ("prefloop", "import")]

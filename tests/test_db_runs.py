@@ -108,7 +108,7 @@ def test_a_snapshot_of_the_same_rows_is_one(engine: Engine, ask: Ask) -> None:
         ann = annotators.ensure(session, "ann", "human").id
         said = []
         while (task := next_assignment(session, ann)) is not None:
-            said.append(judgments.submit(session, task.assignment_id, ann, "left").judgment_id)
+            said.append(judgments.submit(session, task.assignment_id, ann, judgments.Said("left")).judgment_id)
         first = snapshots.store(session, "ab" * 32, said[::-1], {"ties": "drop"}, {"left": 3}, 3)
         again = snapshots.store(session, "ab" * 32, said[:1], {}, {}, 1)
         assert first.created

@@ -36,7 +36,7 @@ def judge(session: Session, name: str) -> int:
     annotator_id = annotators.ensure(session, name, "human").id
     task = next_assignment(session, annotator_id)
     assert task is not None
-    return judgments.submit(session, task.assignment_id, annotator_id, "left").judgment_id
+    return judgments.submit(session, task.assignment_id, annotator_id, judgments.Said("left")).judgment_id
 
 
 def test_the_base_of_the_same_weights_is_one_version(engine: Engine) -> None:

@@ -5,12 +5,15 @@ from alembic import op
 
 from db import append_only
 
-revision = "0001"
+revision = "0001_first"
 down_revision = None
 branch_labels = None
 depends_on = None
 
 _MOMENT = sa.DateTime(timezone=True)
+_CHOICES = (
+    "left", "right", "tie", "both_bad", "identical", "ranked", "rated", "up", "down", "written", "skip", "flag",
+)  # fmt: skip
 _APPEND_ONLY = ("judgment", "promotion", "event")
 
 
@@ -27,13 +30,80 @@ def upgrade() -> None:
         sa.Column("kind", _word("kind", "human", "simulated"), nullable=False),
         sa.Column("role", _word("role", "annotator", "manager", "admin"), nullable=False),
         sa.Column("taste", sa.JSON(), nullable=True),
+        sa.Column("password_hash", sa.String(), nullable=True),
+        sa.Column("oidc_issuer", sa.String(), nullable=True),
+        sa.Column("oidc_subject", sa.String(), nullable=True),
+        sa.Column("judged", sa.Integer(), nullable=False),
         sa.Column("created_at", _MOMENT, nullable=False),
         sa.Column("disabled_at", _MOMENT, nullable=True),
         sa.Column("withdrawn_at", _MOMENT, nullable=True),
         sa.CheckConstraint("(kind = 'simulated') = (taste IS NOT NULL)", name=op.f("ck_annotator_simulated_has_taste")),
+        sa.CheckConstraint("(oidc_issuer IS NULL) = (oidc_subject IS NULL)", name=op.f("ck_annotator_oidc_whole")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_annotator")),
         sa.UniqueConstraint("name", name=op.f("uq_annotator_name")),
+        sa.UniqueConstraint("oidc_issuer", "oidc_subject", name=op.f("uq_annotator_oidc_issuer_oidc_subject")),
     )
+    op.create_table(
+        "login",
+        sa.Column("token_sha256", sa.String(length=64), nullable=False),
+        sa.Column("annotator_id", sa.Integer(), nullable=False),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.Column("seen_at", _MOMENT, nullable=False),
+        sa.Column("expires_at", _MOMENT, nullable=False),
+        sa.Column("revoked_at", _MOMENT, nullable=True),
+        sa.ForeignKeyConstraint(["annotator_id"], ["annotator.id"], name=op.f("fk_login_annotator_id_annotator")),
+        sa.PrimaryKeyConstraint("token_sha256", name=op.f("pk_login")),
+    )
+    op.create_index(op.f("ix_login_annotator_id"), "login", ["annotator_id"])
+    op.create_table(
+        "login_failure",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("at", _MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_login_failure")),
+    )
+    op.create_index(op.f("ix_login_failure_name_at"), "login_failure", ["name", "at"])
+    op.create_table(
+        "queue",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column(
+            "kind", _word("kind", "pair", "ranking", "rating", "thumbs", "edit", "demonstration"), nullable=False
+        ),
+        sa.Column("guidelines", sa.Text(), nullable=False),
+        sa.Column("aspects", sa.JSON(), nullable=True),
+        sa.Column("asks_strength", sa.Boolean(), nullable=False),
+        sa.Column("overlap", sa.Integer(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("repeat_share", sa.Double(), nullable=False),
+        sa.Column("gold_share", sa.Double(), nullable=False),
+        sa.Column("paused_at", _MOMENT, nullable=True),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.CheckConstraint("(kind = 'rating') = (aspects IS NOT NULL)", name=op.f("ck_queue_rating_has_aspects")),
+        sa.CheckConstraint("gold_share >= 0 AND gold_share <= 0.5", name=op.f("ck_queue_gold_share_in_range")),
+        sa.CheckConstraint("overlap >= 1", name=op.f("ck_queue_overlap_positive")),
+        sa.CheckConstraint("repeat_share >= 0 AND repeat_share <= 0.5", name=op.f("ck_queue_repeat_share_in_range")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_queue")),
+        sa.UniqueConstraint("name", name=op.f("uq_queue_name")),
+    )
+    op.create_table(
+        "labeling_session",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("annotator_id", sa.Integer(), nullable=False),
+        sa.Column("queue_id", sa.Integer(), nullable=True),
+        sa.Column("goal_kind", _word("goal_kind", "minutes", "count"), nullable=False),
+        sa.Column("goal", sa.Integer(), nullable=False),
+        sa.Column("started_at", _MOMENT, nullable=False),
+        sa.Column("ended_at", _MOMENT, nullable=True),
+        sa.CheckConstraint("goal >= 1", name=op.f("ck_labeling_session_goal_positive")),
+        sa.ForeignKeyConstraint(
+            ["annotator_id"], ["annotator.id"], name=op.f("fk_labeling_session_annotator_id_annotator")
+        ),
+        sa.ForeignKeyConstraint(["queue_id"], ["queue.id"], name=op.f("fk_labeling_session_queue_id_queue")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_labeling_session")),
+    )
+    op.create_index(op.f("ix_labeling_session_annotator_id"), "labeling_session", ["annotator_id"])
     op.create_table(
         "event",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -154,14 +224,17 @@ def upgrade() -> None:
     op.create_table(
         "comparison",
         sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("queue_id", sa.Integer(), nullable=False),
         sa.Column("prompt_id", sa.Integer(), nullable=False),
         sa.Column("purpose", _word("purpose", "train", "evaluate", "gold", "repeat"), nullable=False),
         sa.Column("key", sa.String(length=64), nullable=False),
         sa.Column("overlap", sa.Integer(), nullable=False),
-        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("round_id", sa.Integer(), nullable=True),
         sa.Column("repeats_id", sa.Integer(), nullable=True),
         sa.Column("gold_candidate_id", sa.Integer(), nullable=True),
+        sa.Column("free_human", sa.Integer(), nullable=False),
+        sa.Column("free_simulated", sa.Integer(), nullable=False),
         sa.Column("created_at", _MOMENT, nullable=False),
         sa.Column("closed_at", _MOMENT, nullable=True),
         sa.CheckConstraint(
@@ -176,6 +249,8 @@ def upgrade() -> None:
             ["candidate.id", "candidate.prompt_id"],
             name=op.f("fk_comparison_gold_candidate_id_prompt_id_candidate"),
         ),
+        sa.CheckConstraint("free_human >= 0 AND free_simulated >= 0", name=op.f("ck_comparison_free_not_negative")),
+        sa.ForeignKeyConstraint(["queue_id"], ["queue.id"], name=op.f("fk_comparison_queue_id_queue")),
         sa.ForeignKeyConstraint(["prompt_id"], ["prompt.id"], name=op.f("fk_comparison_prompt_id_prompt")),
         sa.ForeignKeyConstraint(["repeats_id"], ["comparison.id"], name=op.f("fk_comparison_repeats_id_comparison")),
         sa.ForeignKeyConstraint(["round_id"], ["round.id"], name=op.f("fk_comparison_round_id_round")),
@@ -183,7 +258,23 @@ def upgrade() -> None:
         sa.UniqueConstraint("id", "prompt_id", name=op.f("uq_comparison_id_prompt_id")),
         sa.UniqueConstraint("key", name=op.f("uq_comparison_key")),
     )
+    op.create_index(op.f("ix_comparison_prompt_id"), "comparison", ["prompt_id"])
     op.create_index(op.f("ix_comparison_round_id"), "comparison", ["round_id"])
+    op.create_index(
+        "ix_comparison_gold",
+        "comparison",
+        ["queue_id", "rank", "id"],
+        sqlite_where=sa.text("purpose = 'gold' AND closed_at IS NULL"),
+        postgresql_where=sa.text("purpose = 'gold' AND closed_at IS NULL"),
+    )
+    for column in ("free_human", "free_simulated"):
+        op.create_index(
+            f"ix_comparison_{column}",
+            "comparison",
+            ["queue_id", "rank", column, "id"],
+            sqlite_where=sa.text(f"{column} > 0 AND closed_at IS NULL"),
+            postgresql_where=sa.text(f"{column} > 0 AND closed_at IS NULL"),
+        )
 
     op.create_table(
         "run",
@@ -254,7 +345,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_assignment")),
         sa.UniqueConstraint("comparison_id", "annotator_id", name=op.f("uq_assignment_comparison_id_annotator_id")),
     )
-    op.create_index(op.f("ix_assignment_annotator_id"), "assignment", ["annotator_id"])
+    op.create_index(
+        op.f("ix_assignment_annotator_id_state_leased_at"), "assignment", ["annotator_id", "state", "leased_at"]
+    )
+    op.create_index(
+        "ix_assignment_open_expires_at",
+        "assignment",
+        ["expires_at"],
+        sqlite_where=sa.text("state = 'open'"),
+        postgresql_where=sa.text("state = 'open'"),
+    )
+    op.create_table(
+        "draft",
+        sa.Column("assignment_id", sa.Integer(), nullable=False),
+        sa.Column("content", sa.JSON(), nullable=False),
+        sa.Column("saved_at", _MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["assignment_id"], ["assignment.id"], name=op.f("fk_draft_assignment_id_assignment")),
+        sa.PrimaryKeyConstraint("assignment_id", name=op.f("pk_draft")),
+    )
 
     op.create_table(
         "comparison_candidate",
@@ -307,9 +415,13 @@ def upgrade() -> None:
         "judgment",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("assignment_id", sa.Integer(), nullable=False),
-        sa.Column("choice", _word("choice", "left", "right", "tie", "both_bad", "skip", "ranked"), nullable=False),
+        sa.Column("choice", _word("choice", *_CHOICES), nullable=False),
         sa.Column("preferred_id", sa.Integer(), nullable=True),
         sa.Column("ranking", sa.JSON(), nullable=True),
+        sa.Column("strength", sa.Integer(), nullable=True),
+        sa.Column("ratings", sa.JSON(), nullable=True),
+        sa.Column("written", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("rationale", sa.Text(), nullable=False),
         sa.Column("response_ms", sa.Integer(), nullable=True),
         sa.Column("supersedes_id", sa.Integer(), nullable=True),
@@ -317,6 +429,18 @@ def upgrade() -> None:
         sa.CheckConstraint("(choice = 'ranked') = (ranking IS NOT NULL)", name=op.f("ck_judgment_ranking_iff_ranked")),
         sa.CheckConstraint(
             "(choice IN ('left', 'right')) = (preferred_id IS NOT NULL)", name=op.f("ck_judgment_preferred_iff_side")
+        ),
+        sa.CheckConstraint("(choice = 'rated') = (ratings IS NOT NULL)", name=op.f("ck_judgment_ratings_iff_rated")),
+        sa.CheckConstraint(
+            "(choice = 'written') = (written IS NOT NULL)", name=op.f("ck_judgment_written_iff_written")
+        ),
+        sa.CheckConstraint(
+            "choice IN ('left', 'right') OR strength IS NULL", name=op.f("ck_judgment_strength_of_side")
+        ),
+        sa.CheckConstraint("strength >= 1 AND strength <= 3", name=op.f("ck_judgment_strength_in_range")),
+        sa.CheckConstraint("choice <> 'flag' OR reason IS NOT NULL", name=op.f("ck_judgment_flag_has_reason")),
+        sa.CheckConstraint(
+            "choice IN ('skip', 'flag') OR reason IS NULL", name=op.f("ck_judgment_reason_of_skip_or_flag")
         ),
         sa.CheckConstraint("response_ms >= 0", name=op.f("ck_judgment_response_ms_not_negative")),
         sa.ForeignKeyConstraint(
@@ -339,6 +463,15 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("supersedes_id IS NULL"),
         postgresql_where=sa.text("supersedes_id IS NULL"),
+    )
+    op.create_index(op.f("ix_judgment_assignment_id"), "judgment", ["assignment_id"])
+    op.create_index(op.f("ix_judgment_created_at"), "judgment", ["created_at"])
+    op.create_index(
+        "ix_judgment_unanswered",
+        "judgment",
+        ["choice"],
+        sqlite_where=sa.text("choice IN ('skip', 'flag')"),
+        postgresql_where=sa.text("choice IN ('skip', 'flag')"),
     )
 
     op.create_table(
@@ -371,6 +504,7 @@ def downgrade() -> None:
     for table in (
         "snapshot_judgment",
         "judgment",
+        "draft",
         "promotion",
         "metric",
         "comparison_candidate",
@@ -378,6 +512,8 @@ def downgrade() -> None:
         "score",
         "run",
         "comparison",
+        "labeling_session",
+        "queue",
         "round",
         "candidate",
         "version",
@@ -385,6 +521,8 @@ def downgrade() -> None:
         "schedule",
         "prompt",
         "event",
+        "login_failure",
+        "login",
         "annotator",
     ):
         op.drop_table(table)
