@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
-from db import annotators, comparisons, judgments, prompts
+from db import annotators, comparisons, judgments, prompts, queues
 from db.engine import reading, writing
+from db.judgments import Said
 from db.tables import Candidate, Round
 
 from .choose_pair import most_different, widest_margin
@@ -36,12 +37,14 @@ def ask(
     """
     created = 0
     with writing(ctx.engine) as session:
+        queue = queues.ensure(session, queues.DEFAULT)
         for prompt_id, group in groupby(candidates, key=lambda candidate: candidate.prompt_id):
             of_prompt = list(group)
             pair = widest_margin(of_prompt, scores, seed) if scores else most_different(of_prompt, seed)
             if pair is not None:
-                made = comparisons.create_pair(
+                made = comparisons.create(
                     session,
+                    queue.id,
                     prompt_id,
                     [candidate.id for candidate in pair],
                     overlap=overlap,
@@ -98,7 +101,6 @@ def _answer_one(
         key = f"{prompt.sha256} {' | '.join(sorted(task.texts))}"
         left, right = ((text, finish[i]) for text, i in zip(task.texts, task.candidate_ids, strict=True))
         choice, _ = judge(annotator, key, left, right)
-        judgments.submit(
-            session, task.assignment_id, annotator_id, choice, response_ms=response_ms(annotator, key, task.texts)
-        )
+        said = Said(choice, response_ms=response_ms(annotator, key, task.texts))
+        judgments.submit(session, task.assignment_id, annotator_id, said)
     return choice

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from db.errors import StoreError
 
-from . import cli_data, cli_versions, demo, environment, report, workspace
+from . import cli_data, cli_queues, cli_users, cli_versions, demo, environment, report, workspace
 from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json
 from .errors import PrefloopError
 
@@ -26,14 +26,15 @@ app = typer.Typer(
     help="A self-hosted RLHF feedback loop: generate, label, train, compare, promote, generate again.",
 )
 app.add_typer(cli_data.prompts_app, name="prompts")
+app.add_typer(cli_queues.queues_app, name="queues")
 app.add_typer(cli_data.snapshot_app, name="snapshot")
+app.add_typer(cli_users.users_app, name="users")
 app.add_typer(cli_versions.train_app, name="train")
 app.add_typer(cli_versions.versions_app, name="versions")
 app.add_typer(cli_versions.runs_app, name="runs")
 for command in (
     cli_data.generate,
     cli_data.simulate,
-    cli_data.users,
     cli_versions.compare,
     cli_versions.leaderboard,
     cli_versions.promote,
@@ -118,15 +119,26 @@ def loop(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8501,
-    annotator: Annotated[str, typer.Option(help="Name that the judgments are stored under.")] = "me",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 8501,
+    annotator: Annotated[str, typer.Option(help="Who labels, where nobody logs in.")] = "me",
+    auth: Annotated[str, typer.Option(help="How people log in: none, password or oidc.")] = "none",
+    address: Annotated[str, typer.Option(help="Where to listen; others need --auth.")] = "127.0.0.1",
+    behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="Believe a proxy on this machine.")] = False,
+    host_name: Annotated[list[str] | None, typer.Option(help="A name under which people come; repeatable.")] = None,
 ) -> None:
-    """Open the labeling UI on this workspace's store."""
+    """Open the labeling UI on this workspace's store. docs/labeling.md says how a team shares it."""
     found = workspace.find(workspace.default_root())
     found.open_store().dispose()  # migrated, and an error here rather than in the browser
-    command = [sys.executable, "-m", "labeling_ui", "--port", str(port), "--annotator", annotator]
+    command = [sys.executable, "-m", "labeling_ui", f"--port={port}", f"--annotator={annotator}", f"--auth={auth}"]
+    command += [f"--address={address}", *(["--behind-proxy"] if behind_proxy else [])]
+    command += [f"--host-name={name}" for name in host_name or []]
+    command += [f"--secrets={found.root / 'secrets.toml'}"] if auth == "oidc" else []
     checkout = Path(__file__).resolve().parent.parent
-    environment = {**os.environ, "PREFLOOP_STORE_URL": found.store_url}
+    environment = {
+        **os.environ,
+        "PREFLOOP_STORE_URL": found.store_url,
+        "PREFLOOP_HELDOUT_SHARE": str(found.settings.prompts.heldout_share),  # of uploaded prompts
+    }
     raise typer.Exit(subprocess.run(command, cwd=checkout, env=environment, check=False).returncode)
 
 

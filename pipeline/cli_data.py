@@ -9,10 +9,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from db import annotators, judgments, prompts, snapshots, versions
+from db import prompts, snapshots, versions
 from db.engine import reading, writing
 
-from . import import_prompts, report
+from . import import_prompts
 from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json
 from .errors import PrefloopError
 
@@ -131,12 +131,3 @@ def snapshot_show(snapshot: str, rows: bool = False, as_json: JsonFlag = False) 
         if rows:
             facts["rows"] = [pair.__dict__ for pair in rebuild(ctx, row)]
     print_json(facts)
-
-
-def users() -> None:
-    """List annotators, people and simulated ones."""
-    with opened() as ctx, reading(ctx.engine) as session:
-        rows = [{"name": a.name, "kind": a.kind, "role": a.role} for a in annotators.list_annotators(session)]
-        counted = judgments.counts(session)
-    report.print_rows(console, rows)
-    console.print(f"judgments: {counted}", highlight=False)

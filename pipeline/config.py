@@ -68,7 +68,10 @@ class RewardSection(Section):
 class DpoSection(Section):
     loss_type: str = Field("sigmoid", description="any loss of TRL's DPOTrainer: sigmoid, ipo, hinge, robust, ...")
     beta: float = Field(0.1, gt=0, description="strength of the pull to the reference")
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="assumed share of wrong labels, 0 to 0.5")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="assumed share of wrong labels, 0 to 0.5; only with loss robust, exo_pair or aot"
+    )
+    sft_weight: float = Field(0.0, ge=0, description="weight of the chosen text's likelihood; 0 is none")
     reference: Literal["parent", "base"] = Field("parent", description="what the policy is anchored to")
     learning_rate: float = Field(1e-3, gt=0, description="peak, per step")
     epochs: int = Field(2, ge=1, description="passes over the pairs")

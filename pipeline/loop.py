@@ -110,7 +110,8 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
         judges = [taste_judge, reward_judge] if annotators == "simulated" else [reward_judge]
         base = ctx.base_version()
         run_id, against_parent = compare(ctx, policy, parent, judges, round_)
-        against_base = against_parent if parent.id == base.id else compare(ctx, policy, base, judges, round_)[1]
+        # The base by the main judge alone: scoring it with every new reward model tells nobody anything.
+        against_base = against_parent if parent.id == base.id else compare(ctx, policy, base, judges[:1], round_)[1]
     decision = promote_if_better(ctx, policy, run_id, against_parent, judges[0])
 
     summary = {

@@ -3,13 +3,20 @@
 The policy, in the order in which it is applied:
 
 1. Only prompts of the train split. A held-out prompt never reaches training, whoever judged it.
-2. `skip` says nothing about the answers and is left out.
-3. `tie` and `both_bad` give no pair: DPO and a Bradley-Terry reward model learn from decided pairs. They are counted.
-4. A ranking gives a pair for every two candidates in different groups; members of one group are tied.
-5. Judgments of one pair of candidates are votes. The side with more votes is chosen; an even split is a conflict and
-   gives no pair. So a pair appears once, however often it was judged (`repeat` and overlap included).
-6. Texts that are equal after cutting to the training length teach nothing and are left out.
-7. Pairs whose two texts (and prompt) repeat another pair's are left out: the first stands, opposed ones are a conflict.
+2. A prompt that anybody flagged, for whatever reason, gives nothing until the flag is corrected: `flagged` counts what
+   others said about it.
+3. `skip` and `flag` say nothing about the answers and are left out.
+4. `tie`, `both_bad` and `identical` give no pair: DPO and a Bradley-Terry reward model learn from decided pairs. Nor do
+   `up`, `down` and `rated`, which are about one answer alone. They are counted.
+5. An edit gives the pair of what was written (chosen, and ended properly) and the answer that it improves (rejected).
+   A demonstration has nothing to be better than: it is counted as `demonstration`.
+6. A ranking gives a pair for every two candidates in different groups; members of one group are tied.
+7. Judgments of one pair of candidates are votes, equal ones: the strength of a preference is not used. The side with
+   more votes is chosen; an even split is a conflict and gives no pair. So a pair appears once, however often it was
+   judged (`repeat` and overlap included).
+8. Texts that are equal after cutting to the training length teach nothing: they are left out, and counted as
+   `same_text`.
+9. Pairs whose two texts (and prompt) repeat another pair's are left out: the first stands, opposed ones are a conflict.
 
 Rows are ordered by content, so that the same judgments give the same bytes on every machine.
 """
@@ -17,7 +24,7 @@ Rows are ordered by content, so that the same judgments give the same bytes on e
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any, Literal
@@ -34,7 +41,7 @@ class PairPolicy:
     annotators: Literal["human", "simulated"] = "human"
     purposes: tuple[Purpose, ...] = ("train", "repeat")
     rounds: tuple[int, ...] | None = None  # ids of rounds; None: all
-    max_characters: int = 4_000  # of a completion, before two are called identical
+    max_characters: int = 4_000  # of a completion, before two are called the same
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "purposes": list(self.purposes), "rounds": list(self.rounds) if self.rounds else None}
@@ -88,18 +95,17 @@ class _Vote:
 def build(judgments: Sequence[JudgmentRow], policy: PairPolicy) -> Pairs:
     """Training pairs from judgments (newest of each chain), by the policy in this module's docstring."""
     counts: Counter[str] = Counter(judgments=len(judgments))
+    flagged = {row.prompt_id for row in judgments if row.choice == "flag"}
     votes: dict[tuple[int, int], list[_Vote]] = defaultdict(list)
-    for row in judgments:
-        outcome = "heldout" if row.split != "train" else row.choice
-        if outcome in ("heldout", "skip", "tie", "both_bad"):
-            counts[outcome] += 1
-            continue
-        counts["decided"] += 1
-        for better, worse in _decisions(row):
-            votes[min(better, worse), max(better, worse)].append(_Vote(row, better, worse))
-
-    by_content: dict[tuple[str, str, str], PreferenceRow] = {}
-    conflicted: set[tuple[str, str, str]] = set()
+    made: list[PreferenceRow] = []
+    for row in sorted(judgments, key=lambda row: row.judgment_id):
+        outcome = _outcome(row, flagged)
+        counts[outcome] += 1
+        if outcome == "written":
+            made.append(_edited(row, policy.max_characters))
+        elif outcome == "decided":
+            for better, worse in _decisions(row):
+                votes[min(better, worse), max(better, worse)].append(_Vote(row, better, worse))
     for pair_votes in votes.values():
         counted = Counter(vote.better for vote in pair_votes)
         (better, most), *others = counted.most_common()
@@ -108,13 +114,37 @@ def build(judgments: Sequence[JudgmentRow], policy: PairPolicy) -> Pairs:
             counts["conflict"] += 1
             continue
         vote = next(v for v in pair_votes if v.better == better)
-        made = _row(vote, most, fewest, policy.max_characters)
-        if made.chosen == made.rejected:
-            counts["identical"] += 1
-            continue
-        key = made.prompt_sha256, made.chosen, made.rejected
-        opposite = made.prompt_sha256, made.rejected, made.chosen
-        if key in conflicted or opposite in conflicted:
+        made.append(_row(vote, most, fewest, policy.max_characters))
+    rows = sorted(_different(made, counts), key=lambda row: canonical_json(asdict(row)))
+    counts["pairs"] = len(rows)
+    return Pairs(rows, sorted(row.judgment_id for row in judgments), dict(sorted(counts.items())))
+
+
+def _outcome(row: JudgmentRow, flagged: Set[int]) -> str:
+    """What becomes of a judgment; `decided` and `written` give pairs, anything else is counted only."""
+    if row.split != "train":
+        return "heldout"
+    if row.choice == "flag":
+        return "flag"
+    if row.prompt_id in flagged:
+        return "flagged"
+    if row.choice in ("left", "right", "ranked"):
+        return "decided"
+    if row.choice == "written" and not row.candidate_ids:
+        return "demonstration"
+    return row.choice
+
+
+def _different(made: Sequence[PreferenceRow], counts: Counter[str]) -> list[PreferenceRow]:
+    """The rows whose content no other repeats or contradicts; what is left out is counted."""
+    by_content: dict[tuple[str, str, str], PreferenceRow] = {}
+    conflicted: set[tuple[str, str, str]] = set()
+    for row in made:
+        key = row.prompt_sha256, row.chosen, row.rejected
+        opposite = row.prompt_sha256, row.rejected, row.chosen
+        if row.chosen == row.rejected:
+            counts["same_text"] += 1
+        elif key in conflicted or opposite in conflicted:
             counts["conflict"] += 1
         elif opposite in by_content:
             del by_content[opposite]
@@ -123,10 +153,8 @@ def build(judgments: Sequence[JudgmentRow], policy: PairPolicy) -> Pairs:
         elif key in by_content:
             counts["duplicate"] += 1
         else:
-            by_content[key] = made
-    rows = sorted(by_content.values(), key=lambda row: canonical_json(asdict(row)))
-    counts["pairs"] = len(rows)
-    return Pairs(rows, sorted(row.judgment_id for row in judgments), dict(sorted(counts.items())))
+            by_content[key] = row
+    return list(by_content.values())
 
 
 def _decisions(row: JudgmentRow) -> list[tuple[int, int]]:
@@ -137,18 +165,27 @@ def _decisions(row: JudgmentRow) -> list[tuple[int, int]]:
     return [(row.preferred_id, other) for other in row.candidate_ids if other != row.preferred_id]
 
 
-def _row(vote: _Vote, most: int, fewest: int, limit: int) -> PreferenceRow:
-    judgment = vote.row
-
-    def side(candidate_id: int) -> tuple[str, bool]:
-        text = judgment.texts[candidate_id]
-        return text[:limit], judgment.finish_reasons[candidate_id] == "stop" and len(text) <= limit
-
-    chosen, chosen_ended = side(vote.better)
-    rejected, rejected_ended = side(vote.worse)
+def _edited(row: JudgmentRow, limit: int) -> PreferenceRow:
+    """What the annotator wrote, preferred to the answer that they were shown."""
+    assert row.written is not None
+    (shown,) = row.candidate_ids
+    rejected, rejected_ended = _side(row, shown, limit)
     return PreferenceRow(
-        prompt_sha256=judgment.prompt_sha256,
-        messages=tuple(judgment.messages),
+        prompt_sha256=row.prompt_sha256,
+        messages=tuple(row.messages),
+        chosen=row.written[:limit],
+        rejected=rejected,
+        chosen_ended=len(row.written) <= limit,
+        rejected_ended=rejected_ended,
+    )
+
+
+def _row(vote: _Vote, most: int, fewest: int, limit: int) -> PreferenceRow:
+    chosen, chosen_ended = _side(vote.row, vote.better, limit)
+    rejected, rejected_ended = _side(vote.row, vote.worse, limit)
+    return PreferenceRow(
+        prompt_sha256=vote.row.prompt_sha256,
+        messages=tuple(vote.row.messages),
         chosen=chosen,
         rejected=rejected,
         chosen_ended=chosen_ended,
@@ -156,6 +193,12 @@ def _row(vote: _Vote, most: int, fewest: int, limit: int) -> PreferenceRow:
         votes_chosen=most,
         votes_rejected=fewest,
     )
+
+
+def _side(row: JudgmentRow, candidate_id: int, limit: int) -> tuple[str, bool]:
+    """The text of a candidate as it is trained on, and whether the model ended it itself."""
+    text = row.texts[candidate_id]
+    return text[:limit], row.finish_reasons[candidate_id] == "stop" and len(text) <= limit
 
 
 def split_by_prompt(

@@ -24,6 +24,9 @@ from .lm_head import completion_only_head
 from .pairs import PreferenceRow
 from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, machine_arguments, run_trainer
 
+# TRL takes the setting with every loss and lets the others ignore it, sigmoid among them.
+LOSSES_WITH_LABEL_SMOOTHING = ("robust", "exo_pair", "aot", "aot_unpaired")
+
 
 @dataclass(frozen=True)
 class DpoSettings:
@@ -31,7 +34,8 @@ class DpoSettings:
 
     loss_type: str = "sigmoid"  # any of TRL's names: sigmoid, ipo, hinge, robust, …
     beta: float = 0.1  # strength of the pull to the reference (IPO: its τ)
-    label_smoothing: float = 0.0  # assumed share of wrong labels, 0 to 0.5
+    label_smoothing: float = 0.0  # assumed share of wrong labels, 0 to 0.5; only for the losses that read it
+    sft_weight: float = 0.0  # of the chosen text's mean negative log-likelihood (Pang et al. 2024); 0 is plain DPO
     reference: Literal["parent", "base"] = "parent"
     learning_rate: float = 1e-3
     epochs: int = 2
@@ -84,8 +88,14 @@ def train_dpo(
     """Train on `rows` and leave the adapter in `out`, which must not exist. Raises PrefloopError without rows."""
     if not rows:
         raise PrefloopError("DPO needs at least one decided pair and the snapshot has none; label more, or fewer ties")
+    if settings.label_smoothing and settings.loss_type not in LOSSES_WITH_LABEL_SMOOTHING:
+        raise PrefloopError(
+            f"dpo.label_smoothing = {settings.label_smoothing} would change nothing: the loss {settings.loss_type} "
+            f"does not read it; set it to 0, or dpo.loss_type to one of {', '.join(LOSSES_WITH_LABEL_SMOOTHING)}"
+        )
     started = time.monotonic()
     tokenizer = load_tokenizer(base, chat_template)
+    with_sft = settings.sft_weight > 0
     dtype = resolve_dtype(settings.dtype)
 
     def base_model() -> Any:
@@ -109,7 +119,8 @@ def train_dpo(
             ref_model=base_model() if parent_adapter is not None and settings.reference == "base" else None,
             args=DPOConfig(
                 output_dir=str(out.with_name(out.name + ".trainer")),
-                loss_type=[settings.loss_type],
+                loss_type=[settings.loss_type, "sft"] if with_sft else [settings.loss_type],
+                loss_weights=[1.0, settings.sft_weight] if with_sft else None,
                 beta=settings.beta,
                 label_smoothing=settings.label_smoothing,
                 learning_rate=settings.learning_rate,

@@ -101,7 +101,8 @@ def judge_by_length(ctx: Context, rows: int = 40) -> None:
             return
         with writing(ctx.engine) as session:
             left, right = task.texts
-            judgments.submit(session, task.assignment_id, me, "left" if len(left) > len(right) else "right")
+            said = judgments.Said("left" if len(left) > len(right) else "right")
+            judgments.submit(session, task.assignment_id, me, said)
 
 
 def test_two_rounds_close_the_loop_and_a_second_time_costs_nothing(ctx: Context) -> None:
@@ -164,7 +165,7 @@ def test_people_s_judgments_train_by_one_flag_and_the_loop_waits_for_them(ctx: C
             task = comparisons.next_assignment(session, me)
             assert task is not None
         with writing(ctx.engine) as session:
-            judgments.submit(session, task.assignment_id, me, "left")
+            judgments.submit(session, task.assignment_id, me, judgments.Said("left"))
     summary = run_round(ctx, "people", 1, "human")
     assert summary["annotators"] == "human"
     assert summary["judgments"] == waiting.value.owed

@@ -90,6 +90,25 @@ def test_a_child_can_be_anchored_to_the_base(tiny_base: Path, tmp_path: Path) ->
     assert first < 0.6  # the parent has already moved away from the base, towards the chosen
 
 
+def test_the_likelihood_of_the_chosen_text_weighs_what_it_is_told_to(tiny_base: Path, tmp_path: Path) -> None:
+    first = {}
+    for weight in (0.0, 0.5, 1.0):
+        settings = DpoSettings(**{**DPO.__dict__, "sft_weight": weight})
+        result = train_dpo(pairs(), settings, tiny_base, None, tmp_path / f"with-{weight}", seed=0)
+        first[weight] = next(value for name, _, value in result.metrics if name == "loss")
+    assert first[0.0] == pytest.approx(0.693, abs=1e-3)
+    assert first[1.0] - first[0.0] == pytest.approx(2 * (first[0.5] - first[0.0]), rel=0.02)
+    assert first[0.5] > first[0.0] + 0.5
+
+
+def test_label_smoothing_that_the_loss_would_ignore_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    settings = DpoSettings(**{**DPO.__dict__, "label_smoothing": 0.1})
+    with pytest.raises(PrefloopError, match="the loss sigmoid does not read it"):
+        train_dpo(pairs(), settings, tiny_base, None, tmp_path / "out", seed=0)
+    robust = DpoSettings(**{**DPO.__dict__, "label_smoothing": 0.1, "loss_type": "robust"})
+    assert train_dpo(pairs(), robust, tiny_base, None, tmp_path / "out", seed=0).adapter.exists()
+
+
 def test_the_same_seed_trains_the_same_adapter(tiny_base: Path, tmp_path: Path) -> None:
     one = train_dpo(pairs(), DPO, tiny_base, None, tmp_path / "one", seed=5)
     two = train_dpo(pairs(), DPO, tiny_base, None, tmp_path / "two", seed=5)
