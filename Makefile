@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint format bench
+.PHONY: help setup demo ui test lint format bench pictures
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,11 +19,11 @@ $(VENV)/.pip:
 
 $(VENV)/.run: $(VENV)/.pip pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,oidc]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,test,lint]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,oidc,test,lint]"
 	@touch $@
 
 setup: $(VENV)/.run ## Install into .venv what the loop needs
@@ -47,5 +47,8 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev ## Run the benchmarks; results are kept per cell
+bench: $(VENV)/.dev ## Run the loop's benchmark; results are kept per cell
 	$(BIN)/python benchmarks/planted_taste.py $(ARGS)
+
+pictures: $(VENV)/.dev ## Take the README's pictures anew, from the demo's store
+	$(BIN)/python docs/make_pictures.py

@@ -6,6 +6,8 @@ how it loads the inline JavaScript of a component.
 """
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _POLICY = {
@@ -25,14 +27,16 @@ HEADERS = {
     "Content-Security-Policy": "; ".join(f"{what} {sources}" for what, sources in _POLICY.items()),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "no-referrer",
+    # Not "no-referrer": with it a browser hides from our own forms' target that they are ours (Origin: null).
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_HTTPS_ONLY = {"Strict-Transport-Security": "max-age=31536000"}  # a year; to a browser that came by https
 
 
 class SecurityHeaders:
-    """ASGI middleware: every HTTP response carries `HEADERS`."""
+    """ASGI middleware: every HTTP response carries `HEADERS`, save those that it sets itself, more strictly."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -40,7 +44,18 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in headers_for(scope).items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+def headers_for(scope: Scope) -> dict[str, str]:
+    return HEADERS | _HTTPS_ONLY if scope["scheme"] == "https" else HEADERS
+
+
+def broken(request: Request, error: Exception) -> Response:
+    """The answer to a request that failed inside: it is sent outside of every middleware. The log has the reason."""
+    return PlainTextResponse("Internal Server Error", status_code=500, headers=headers_for(request.scope))

@@ -1,81 +1,121 @@
 """What one browser session remembers while somebody labels. Losing it loses nothing that they said.
 
-The store holds everything durable: the open task is asked of it at every turn, an answer counts when it says so.
+The store holds everything durable: the session and the open task are asked of it at every turn, and an answer counts
+when it says so.
 """
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Engine
 
+from db.columns import JsonObject
+from db.comparisons import AssignedTask
 from db.errors import StoreError
-from db.judgments import Receipt
-from labeling_ui import desk
-from labeling_ui.desk import Answer, Given, Question, Task
+from db.judgments import LastJudgment
+from db.labeling_sessions import SessionSummary
+from db.tables import LabelingSession
+from labeling_ui import asking, desk, sitting
+from labeling_ui.messages import Act, Answer, Draft, Message, Start, Stir, Strange, View, ViewMode
 
-MINIMUM_VIEW_MS = 600  # nobody reads two texts faster: a press so early was meant for the task before
+COUNT_EVERY = 10  # answers; between two counts the newest one is added to the last count
 
 
 @dataclass
 class Visit:
     engine: Engine
-    name: str  # of the annotator
-    receipt: Receipt | None = None  # of the newest answer
-    note: str = ""  # why the newest press changed nothing
-    last: Given | None = None  # the newest answer, while it can be changed here
-    changing: bool = False  # whether it is being changed now
-    _task: Task | None = None  # on screen
-    _since: float = 0.0  # when it came on screen, on the monotonic clock
+    annotator_id: int
+    heard: str | None = None  # the newest message
+    note: str = ""  # what it changed nothing by, and why
+    changing: LastJudgment | None = None  # the newest answer, while it is being changed
+    mode: ViewMode = "plain"
+    whole: str | None = None  # the question whose texts are shown in full
+    going_on: int | None = None  # the session that goes on past its goal
+    over: SessionSummary | None = None  # of a session that has ended, until the next one
+    _so_far: SessionSummary | None = None  # of the session, counted again after every tenth answer
+    _asked: AssignedTask | None = None  # on screen
+    _names: dict[int, str] = field(default_factory=dict)  # of queues
 
-    @property
-    def is_new(self) -> bool:
-        """Whether no task has been shown yet. A press that comes now was made on a page older than this session."""
-        return self._task is None
-
-    def task(self) -> Task | None:
-        """The task to show: the last one again while its answer is being changed, otherwise the open one.
-
-        StoreError when the person may not label.
-        """
-        if self.changing and self.last:
-            task: Task | None = self.last.again()
-        else:
-            task = desk.open_task(self.engine, self.name)
-        if task and (self._task is None or self._task.question != task.question):
-            self._since = time.monotonic()
-        self._task = task or self._task
-        return task
-
-    def owed(self) -> int:
-        """How many judgments people still owe, all of them together."""
-        return desk.owed(self.engine)
-
-    def press(self, answer: Answer) -> None:
-        """Somebody chose: save it, unless the task has only just come on screen."""
-        on_screen_ms = self._on_screen_ms(answer.question)
-        if on_screen_ms is not None and on_screen_ms < MINIMUM_VIEW_MS:
-            self.note = "That was too quick to be about this pair, and was not saved."
+    def hear(self, message: Message) -> None:
+        """Do what the page says; a refusal of the store becomes the note. Hearing a message again does nothing."""
+        if message.id == self.heard:
             return
-        self.save(answer if answer.response_ms is not None else replace(answer, response_ms=on_screen_ms))
-
-    def save(self, answer: Answer) -> None:
-        """Store the answer and keep the receipt; a refusal becomes the note."""
-        self.changing, self.note = False, ""
+        self.heard, self.note = message.id, ""
         try:
-            self.receipt = desk.take(self.engine, self.name, answer)
+            self._act(message)
         except StoreError as refusal:
-            self.note = f"Not saved: {refusal}."
-            return
-        if self.receipt.stored:
-            seen = self._task if self._task and self._task.question == answer.question else None
-            self.last = Given(seen, answer, self.receipt.judgment_id) if seen else None
+            self.note = f"{'Not saved: ' if isinstance(message, Answer | Draft) else ''}{refusal}."
 
-    def change_last(self) -> None:
-        """Show the last task again; or, if it is shown, leave its answer as it is after all."""
-        self.changing, self.note = self.last is not None and not self.changing, ""
+    def screen(self) -> JsonObject:
+        """What to show now; the refusal of the store where the person may not label."""
+        try:
+            session = desk.sitting(self.engine, self.annotator_id)
+            shown = self._before_or_after() if session is None else self._during(session)
+        except StoreError as refusal:
+            shown = {"screen": "refused", "why": f"{refusal}."}
+        return {"heard": self.heard, "note": self.note, "annotator_id": self.annotator_id, **shown}
 
-    def _on_screen_ms(self, question: Question) -> int | None:
-        """How long the task has been on screen; None when it is not there."""
-        if self._task is None or self._task.question != question:
-            return None
-        return round((time.monotonic() - self._since) * 1000)
+    def _act(self, message: Message) -> None:
+        match message:
+            case Answer():
+                self._take(message)
+            case Draft():
+                desk.keep_draft(self.engine, self.annotator_id, message)
+            case Stir():
+                desk.stay(self.engine, self.annotator_id, message.assignment_id)
+            case Start():
+                desk.sit_down(self.engine, self.annotator_id, message)
+                self.over = self._so_far = None
+            case View():
+                self.mode, self.whole = message.mode, self._key() if message.whole else None
+            case Act(kind="change"):
+                self.changing = desk.last_answer(self.engine, self.annotator_id)
+                self.note = "" if self.changing else "There is no answer to change yet."
+            case Act(kind="keep"):
+                self.changing = None
+            case Act(kind="end"):
+                self.over, self.changing = desk.stand_up(self.engine, self.annotator_id), None
+            case Act(kind="go_on"):
+                session = desk.sitting(self.engine, self.annotator_id)
+                self.going_on = session.id if session else None
+            case Act(kind="again"):
+                self.over = None
+            case Strange():
+                self.note = "This page is of another version than the server: reload it."
+
+    def _take(self, answer: Answer) -> None:
+        self.changing = None
+        match desk.take(self.engine, self.annotator_id, answer):
+            case "stored" if answer.replaces is None and self._so_far and self._so_far.judgments % COUNT_EVERY:
+                self._so_far = replace(self._so_far, judgments=self._so_far.judgments + 1)
+            case "stored" | "repeated":
+                self._so_far = None
+            case "refused":
+                self.note = "You had answered this before, in another window: that answer stands, and can be changed."
+
+    def _before_or_after(self) -> JsonObject:
+        if self.over:
+            return {"screen": "summary", "summary": sitting.summary(self.over)}
+        return {"screen": "start", "start": sitting.start(desk.offers(self.engine))}
+
+    def _during(self, session: LabelingSession) -> JsonObject:
+        if self._so_far is None:
+            self._so_far = desk.figures(self.engine, session.id)
+        queue_name = self._so_far.queue_name or sitting.EVERYTHING
+        shown: JsonObject = {"session": sitting.progress(session, self._so_far), "queue": queue_name}
+        if sitting.reached(session, self._so_far) and self.going_on != session.id and not self.changing:
+            return {"screen": "goal", **shown}
+        task = self.changing.task if self.changing else desk.next_task(self.engine, self.annotator_id, session.queue_id)
+        if task is None:
+            return {"screen": "nothing", "owed": desk.owed(self.engine, session.queue_id), **shown}
+        self._asked = task
+        shown["queue"] = self._name(task.queue_id)
+        whole = self.whole == asking.key_of(task, self.changing)
+        return {"screen": "question", **shown, "question": asking.question(task, self.changing, self.mode, whole)}
+
+    def _name(self, queue_id: int) -> str:
+        if queue_id not in self._names:
+            self._names[queue_id] = desk.name_of(self.engine, queue_id)
+        return self._names[queue_id]
+
+    def _key(self) -> str | None:
+        return asking.key_of(self._asked, self.changing) if self._asked else None

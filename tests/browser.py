@@ -1,4 +1,4 @@
-"""A real Chromium, a real server of the labeling UI, and a store with pairs for them."""
+"""A real Chromium, a real server of the labeling UI, a store with pairs for them, and a person at the label page."""
 
 import os
 import shutil
@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 from sqlalchemy import Engine, select
 
-from db import candidates, comparisons, prompts, versions
+from db import candidates, comparisons, prompts, queues, versions
 from db.engine import open_store, reading, writing
 from db.tables import Annotator, Assignment, Candidate, Judgment
 from labeling_ui import launch
@@ -45,6 +46,11 @@ class Said:
     rationale: str
     response_ms: int | None
     corrects: bool
+    strength: int | None = None
+    ranking: list[list[str]] | None = None  # texts, best first
+    ratings: dict[str, int] | None = None
+    written: str | None = None
+    reason: str | None = None
 
 
 def question(content: str) -> list[dict[str, str]]:
@@ -56,29 +62,42 @@ def seed(store_url: str, pairs: list[Pair], overlap: int = 1) -> Engine:
     engine = open_store(store_url)
     with writing(engine) as session:
         base = versions.ensure_base(session, "tiny", "0" * 64)
+        queue = queues.ensure(session, queues.DEFAULT)
         for messages, *texts in pairs:
             prompt_id = prompts.add(session, messages).id
             completions = [candidates.Completion(prompt_id, i, text, 4, "stop", -1.5) for i, text in enumerate(texts)]
             candidates.store(session, base.id, {}, 0, completions)
             ids = [candidate.id for candidate in candidates.of_version(session, base.id, {}, 0, [prompt_id])]
-            comparisons.create_pair(session, prompt_id, ids, overlap=overlap)
+            comparisons.create(session, queue.id, prompt_id, ids, overlap=overlap)
     return engine
 
 
 def said_by(engine: Engine, name: str) -> list[Said]:
     """Everything that the annotator said, corrections too, in order."""
     query = (
-        select(Judgment, Candidate.text)
+        select(Judgment)
         .join(Assignment, Assignment.id == Judgment.assignment_id)
         .join(Annotator, Annotator.id == Assignment.annotator_id)
-        .outerjoin(Candidate, Candidate.id == Judgment.preferred_id)
         .where(Annotator.name == name)
         .order_by(Judgment.id)
     )
     with reading(engine) as session:
+        texts = {row.id: row.text for row in session.execute(select(Candidate.id, Candidate.text))}
         return [
-            Said(row.assignment_id, row.choice, text, row.rationale, row.response_ms, row.supersedes_id is not None)
-            for row, text in session.execute(query)
+            Said(
+                assignment_id=row.assignment_id,
+                choice=row.choice,
+                preferred=texts.get(row.preferred_id or 0),
+                rationale=row.rationale,
+                response_ms=row.response_ms,
+                corrects=row.supersedes_id is not None,
+                strength=row.strength,
+                ranking=[[texts[each] for each in group] for group in row.ranking] if row.ranking else None,
+                ratings=row.ratings,
+                written=row.written,
+                reason=row.reason,
+            )
+            for row in session.scalars(query)
         ]
 
 
@@ -133,6 +152,63 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=executable(), args=ARGS)
         yield browser
         browser.close()
+
+
+@dataclass
+class Desk:
+    """The label page, as the person before it uses it."""
+
+    page: Page
+    name: str
+    hosts: set[str] = field(default_factory=set)  # of everything that the page asked for
+
+    def open(self, server: Server) -> "Desk":
+        """Come to the page, where a session is chosen or goes on."""
+        self.page.on("request", lambda request: self.hosts.add(_host(request)))
+        self.page.goto(f"{server.url}/?annotator={quote(self.name)}")
+        expect(self.page.locator(".desk :is(.page, .choices)")).to_be_visible(timeout=20_000)
+        return self
+
+    def begin(self, queue: str | None = None, goal: int | None = None) -> "Desk":
+        """Sit down to label."""
+        if queue is not None:
+            self.page.locator("label.queue", has=self.page.get_by_text(queue, exact=True)).click()
+        if goal is not None:
+            self.page.get_by_label("goal", exact=True).fill(str(goal))
+        self.press("Enter")
+        return self.look()
+
+    def look(self) -> "Desk":
+        """Wait until a question has been on screen for so long that an answer counts."""
+        expect(self.page.locator(".choices[data-open]:not(.pending)")).to_be_visible(timeout=20_000)
+        return self
+
+    def connected(self) -> None:
+        """Wait until the page has found its server again."""
+        expect(self.page.locator(".stApp[data-test-connection-state=CONNECTED]")).to_be_visible(timeout=20_000)
+
+    def sides(self) -> list[str]:
+        return self.page.locator(".answers .text").all_inner_texts()
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def button(self, act: str) -> Locator:
+        return self.page.locator(f"button[data-act='{act}']")
+
+    def note(self, text: str) -> None:
+        """Wait for a note or the receipt, in its place."""
+        expect(self.page.locator(".receipt")).to_contain_text(text, timeout=10_000)
+
+    def saved(self, count: int) -> None:
+        """Wait for the receipt, where another question or the end of the session follows it."""
+        expect(self.page.locator(".receipt")).to_have_text(f"saved {count} ✓", timeout=10_000)
+
+
+def _host(request: Request) -> str:
+    scheme, _, rest = request.url.partition(":")
+    return scheme if scheme in ("blob", "data") else rest.removeprefix("//").partition("/")[0]
 
 
 def executable() -> str:
