@@ -36,14 +36,18 @@ class Visit:
     _names: dict[int, str] = field(default_factory=dict)  # of queues
 
     def hear(self, message: Message) -> None:
-        """Do what the page says; a refusal of the store becomes the note. Hearing a message again does nothing."""
+        """Do what the page says; a refusal of the store becomes the note. Hearing a message again does nothing.
+
+        A message counts as heard when it is done: what any other error cut short is sent and heard again.
+        """
         if message.id == self.heard:
             return
-        self.heard, self.note = message.id, ""
+        self.note = ""
         try:
             self._act(message)
         except StoreError as refusal:
             self.note = f"{'Not saved: ' if isinstance(message, Answer | Draft) else ''}{refusal}."
+        self.heard = message.id
 
     def screen(self) -> JsonObject:
         """What to show now; the refusal of the store where the person may not label."""
@@ -98,7 +102,7 @@ class Visit:
         return {"screen": "start", "start": sitting.start(desk.offers(self.engine))}
 
     def _during(self, session: LabelingSession) -> JsonObject:
-        if self._so_far is None:
+        if self._so_far is None or self._so_far.started_at != session.started_at:
             self._so_far = desk.figures(self.engine, session.id)
         queue_name = self._so_far.queue_name or sitting.EVERYTHING
         shown: JsonObject = {"session": sitting.progress(session, self._so_far), "queue": queue_name}

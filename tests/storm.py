@@ -23,7 +23,7 @@ from db.tables import Assignment, Comparison, Judgment
 
 PROCESSES, EACH = 4, 5  # processes, and annotators of a process
 LEASE = 5.0  # seconds: those of the dead must run out while the others are still at work
-LONGEST = 240.0  # seconds, before something must be wrong
+LONGEST = 600.0  # seconds, before something must be wrong
 _TEXTS = 16  # candidates of a prompt: 120 pairs
 
 

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from db import annotators, clock, comparisons, judgments, labeling_sessions, queues
 from db.engine import reading, writing
-from labeling_ui import difference, rendering, visit
+from labeling_ui import desk, difference, rendering, visit
 from labeling_ui.passage import LONG, passages
 
 PAGE = Path(visit.__file__).parent / "label.py"
@@ -172,6 +172,34 @@ def test_an_answer_that_was_under_way_when_the_server_died_is_taken_by_the_next_
         news = heard_by.send(message).news
         assert (news["heard"], news["note"]) == ("m", "")
     assert [said.assignment_id for said in said_by(engine, "me")] == [asked]
+
+
+def test_an_answer_that_an_error_cut_short_is_not_acknowledged_and_is_taken_when_it_comes_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = store(TWO)
+    page = Page().begin()
+    about = {"assignment_id": page.question["assignment_id"], "replaces": None}
+    message = {"id": "m", "kind": "answer", **about, "choice": "tie", "response_ms": 700}
+
+    def disk_full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(desk, "take", disk_full)
+        with pytest.raises(AssertionError, match="no space left"):
+            page.send(message)
+    assert said_by(engine, "me") == []
+    assert page.send(message).news["heard"] == "m"
+    assert [said.choice for said in said_by(engine, "me")] == ["tie"]
+
+
+def test_a_session_that_was_begun_in_another_window_is_counted_from_its_own_start(store: Store) -> None:
+    store(TWO)
+    first, second = Page().begin(), Page()
+    first.answer("left")
+    second.say("end").say("again").begin(goal=9)
+    assert (first.say("look").news["session"]["goal"], first.news["session"]["judgments"]) == (9, 0)
 
 
 def test_a_second_window_is_told_that_the_first_answer_stands(store: Store) -> None:
