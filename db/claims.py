@@ -17,7 +17,29 @@ from .tables import Annotator, Assignment, Comparison, ComparisonCandidate, Queu
 from .words import AnnotatorKind
 
 
-def resume(
+def find(
+    session: Session,
+    annotator: Annotator,
+    now: datetime,
+    queue_id: int | None,
+    round_id: int | None,
+    rng_seed: int | None,
+) -> Assignment | None:
+    """The assignment that is the annotator's next, whose place is free or theirs; its comparison is held.
+
+    A new one is not stored yet. Leases that ran out are swept before others are searched, which may give the annotator
+    one of their own back.
+    """
+    begun, lapsed = session.execute(_at_hand(), {"annotator_id": annotator.id, "now": now}).one()
+    own = _resume(session, annotator, now, queue_id, round_id) if begun else None
+    if own is not None:
+        return own
+    swept = places.sweep(session, now) if lapsed else ()
+    own = _resume(session, annotator, now, queue_id, round_id, among=swept) if begun and swept else None
+    return own or _claim(session, annotator, queue_id, round_id, rng_seed, holds_others=bool(swept))
+
+
+def _resume(
     session: Session,
     annotator: Annotator,
     now: datetime,
@@ -25,7 +47,7 @@ def resume(
     round_id: int | None,
     among: Sequence[int] | None = None,
 ) -> Assignment | None:
-    """The annotator's own unfinished assignment, whose place is theirs or free again; its comparison is held.
+    """The annotator's own unfinished assignment, whose place is theirs or free again.
 
     `among` some comparisons, where that is asked. A paused queue gives back leases that nobody has marked as expired,
     and no others.
@@ -45,29 +67,21 @@ def resume(
     return None
 
 
-def claim(
+def _claim(
     session: Session,
     annotator: Annotator,
-    now: datetime,
     queue_id: int | None,
     round_id: int | None,
     rng_seed: int | None,
+    holds_others: bool,
 ) -> Assignment | None:
-    """An assignment whose place is free: by the queues' priority, in a queue by rank, of these the nearest to
-    complete, of these the oldest.
-
-    Its comparison is held; a new assignment is not stored yet. Leases that ran out are swept first, which may give the
-    annotator one of their own back.
-    """
-    swept = places.sweep(session, now)
-    if swept and (own := resume(session, annotator, now, queue_id, round_id, among=swept)) is not None:
-        return own
+    """A new assignment, by priority of the queues; in one by rank; of these the nearest to complete; the oldest."""
     open_queues = session.scalars(_open_queues(queue_id is not None), {"queue_id": queue_id}).all()
     # First past the comparisons that others hold at this moment; then, rather than send someone away, waiting for them;
     # but not with comparisons in hand, for which others may wait.
-    for find in (_first_free,) if swept else (_first_free, _awaited):
+    for search in (_first_free,) if holds_others else (_first_free, _awaited):
         for queue in open_queues:
-            comparison = find(session, annotator, queue.id, round_id)
+            comparison = search(session, annotator, queue.id, round_id)
             if comparison is not None:
                 # Only now, with an ordinary one at hand: nobody is kept busy with hidden questions alone.
                 secret = hidden.draw(session, queue, annotator) if round_id is None else None
@@ -124,6 +138,15 @@ def asked(of_queue: bool, of_round: bool) -> list[ColumnElement[bool]]:
     if of_round:
         conditions.append(Comparison.round_id == bindparam("round_id"))
     return conditions
+
+
+@cache
+def _at_hand() -> Select[bool, bool]:
+    """Whether the annotator has begun anything, and whether any lease ran out: mostly not, and two searches less."""
+    begun = exists().where(
+        Assignment.annotator_id == bindparam("annotator_id"), Assignment.state.in_(("open", "expired"))
+    )
+    return select(begun, places.is_lapsing())
 
 
 @cache

@@ -119,8 +119,7 @@ def next_assignment(
     """
     annotator = annotators.active(session, annotator_id)
     now = clock.now()
-    assignment = claims.resume(session, annotator, now, queue_id, round_id)
-    assignment = assignment or claims.claim(session, annotator, now, queue_id, round_id, rng_seed)
+    assignment = claims.find(session, annotator, now, queue_id, round_id, rng_seed)
     if assignment is None:
         return None
     assignment.leased_at = now

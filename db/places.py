@@ -26,6 +26,7 @@ from sqlalchemy import (
     Update,
     bindparam,
     case,
+    exists,
     func,
     literal_column,
     select,
@@ -106,6 +107,11 @@ def release_all_of(session: Session, annotator_id: int) -> None:
 def is_offered(kind: AnnotatorKind) -> ColumnElement[bool]:
     """Not closed, and with a free place: in the very words of the partial indexes, for a parameter is not one."""
     return (FREE[kind] > literal_column("0")) & Comparison.closed_at.is_(None)
+
+
+def is_lapsing() -> ColumnElement[bool]:
+    """Whether any lease has run out by the moment `now`, and is not marked yet."""
+    return exists().where(_is_open(), Assignment.expires_at <= bindparam("now"))
 
 
 def leased(kind: AnnotatorKind) -> Select[int]:

@@ -5,6 +5,7 @@ when it says so.
 """
 
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 from sqlalchemy import Engine
 
@@ -16,8 +17,6 @@ from db.labeling_sessions import SessionSummary
 from db.tables import LabelingSession
 from labeling_ui import asking, desk, sitting
 from labeling_ui.messages import Act, Answer, Draft, Message, Start, Stir, Strange, View, ViewMode
-
-COUNT_EVERY = 10  # answers; between two counts the newest one is added to the last count
 
 
 @dataclass
@@ -31,7 +30,8 @@ class Visit:
     whole: str | None = None  # the question whose texts are shown in full
     going_on: int | None = None  # the session that goes on past its goal
     over: SessionSummary | None = None  # of a session that has ended, until the next one
-    _so_far: SessionSummary | None = None  # of the session, counted again after every tenth answer
+    _so_far: SessionSummary | None = None  # of the session: counted once in the store, then added to
+    _times: list[float] = field(default_factory=list)  # milliseconds of each answer in it
     _asked: AssignedTask | None = None  # on screen
     _names: dict[int, str] = field(default_factory=dict)  # of queues
 
@@ -89,9 +89,11 @@ class Visit:
     def _take(self, answer: Answer) -> None:
         self.changing = None
         match desk.take(self.engine, self.annotator_id, answer):
-            case "stored" if answer.replaces is None and self._so_far and self._so_far.judgments % COUNT_EVERY:
-                self._so_far = replace(self._so_far, judgments=self._so_far.judgments + 1)
-            case "stored" | "repeated":
+            case "stored" if answer.replaces is None and self._so_far:
+                self._times.append(answer.response_ms)
+                count, pace = self._so_far.judgments + 1, float(median(self._times))
+                self._so_far = replace(self._so_far, judgments=count, median_response_ms=pace)
+            case "repeated":
                 self._so_far = None
             case "refused":
                 self.note = "You had answered this before, in another window: that answer stands, and can be changed."
@@ -104,6 +106,8 @@ class Visit:
     def _during(self, session: LabelingSession) -> JsonObject:
         if self._so_far is None or self._so_far.started_at != session.started_at:
             self._so_far = desk.figures(self.engine, session.id)
+            before = self._so_far.median_response_ms
+            self._times = [before] * self._so_far.judgments if before is not None else []  # each about the median
         queue_name = self._so_far.queue_name or sitting.EVERYTHING
         shown: JsonObject = {"session": sitting.progress(session, self._so_far), "queue": queue_name}
         if sitting.reached(session, self._so_far) and self.going_on != session.id and not self.changing:

@@ -284,7 +284,7 @@ def test_whatever_people_do_the_store_keeps_its_promises(
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=12,
+            max_examples=10,
             phases=[Phase.generate],  # shrinking would take longer than a test may
             stateful_step_count=40,
             deadline=None,
