@@ -90,11 +90,12 @@ def status(as_json: JsonFlag = False) -> None:
 def demo_command(
     rounds: Annotated[int, typer.Option(help="Rounds of the loop.")] = 2,
     taste: Annotated[str, typer.Option(help="The planted taste: concise, structured or warm.")] = "concise",
+    judgments: Annotated[int, typer.Option(min=1, help="Simulated judgments in a round.")] = demo.JUDGMENTS,
 ) -> None:
     """Run the whole loop on the embedded model with simulated annotators. Finished work is not done again."""
     workspace.init(workspace.default_root())
     with opened() as ctx:
-        demo.run(ctx, rounds, taste)
+        demo.run(ctx, rounds, taste, judgments)
 
 
 @app.command()

@@ -42,7 +42,7 @@ class GenerateSection(Section):
 
 
 class LabelSection(Section):
-    prompts_per_round: int = Field(60, ge=1, description="comparisons, one a prompt, asked in each round")
+    prompts_per_round: int = Field(100, ge=1, description="comparisons, one a prompt, asked in each round")
     overlap: int = Field(1, ge=1, description="judgments wanted for each comparison, from each kind of annotator")
 
 

@@ -11,19 +11,23 @@ from db.engine import writing
 from . import import_prompts, report
 from .context import Context
 
+JUDGMENTS = 60  # in a round; fewer than the loop's default, so that two rounds end within a quarter of an hour
 
-def run(ctx: Context, rounds: int, taste: str) -> None:
+
+def run(ctx: Context, rounds: int, taste: str, judgments: int = JUDGMENTS) -> None:
     """Import the built-in prompts, run the rounds, print the table and what to do next."""
     from .loop import run_round
 
     started = time.monotonic()
     settings = ctx.workspace.settings
     simulated = settings.simulate.model_copy(update={"taste": taste})
-    settings = settings.model_copy(update={"simulate": simulated})
+    label = settings.label.model_copy(update={"prompts_per_round": judgments})
+    settings = settings.model_copy(update={"simulate": simulated, "label": label})
     ctx = dataclasses.replace(ctx, workspace=dataclasses.replace(ctx.workspace, settings=settings))
     ctx.console.print(
-        f"[bold]prefloop demo[/bold]: {rounds} rounds; the annotators are [bold]simulated[/bold], "
-        f"with the planted taste “{taste}” and {simulated.flip_share:.0%} of their answers flipped"
+        f"[bold]prefloop demo[/bold]: {rounds} rounds of {judgments} judgments; the annotators are "
+        f"[bold]simulated[/bold], with the planted taste “{taste}” and "
+        f"{simulated.flip_share:.0%} of their answers flipped"
     )
     with writing(ctx.engine) as session:
         found = import_prompts.builtin()
