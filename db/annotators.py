@@ -128,11 +128,15 @@ def require_role(session: Session, annotator_id: int, role: AnnotatorRole) -> An
 
 
 def set_role(session: Session, annotator_id: int, role: AnnotatorRole, actor: str = audit.SYSTEM) -> Annotator:
-    """Give the annotator this role, from their next act on. StoreError for a simulated one: it acts for nobody."""
+    """Give the annotator this role, from their next act on.
+
+    StoreError for a simulated one, which acts for nobody, and where no active admin would be left.
+    """
     annotator = get(session, annotator_id)
     if annotator.kind == "simulated":
         raise StoreError(f"annotator {annotator.name} is simulated and can have no other role; choose a person")
     if annotator.role != role:
+        _leave_an_admin(session, annotator)
         details = {"from": annotator.role, "to": role}
         annotator.role = role
         audit.record(session, actor, "set role", "annotator", annotator.id, details)
@@ -142,10 +146,11 @@ def set_role(session: Session, annotator_id: int, role: AnnotatorRole, actor: st
 def disable(session: Session, annotator_id: int, actor: str = audit.SYSTEM) -> Annotator:
     """Let the annotator give no more judgments, and log them out; what they gave counts on.
 
-    Disabling twice changes nothing.
+    Disabling twice changes nothing. StoreError where no active admin would be left.
     """
     annotator = get(session, annotator_id)
     if annotator.disabled_at is None:
+        _leave_an_admin(session, annotator)
         annotator.disabled_at = clock.now()
         end_logins(session, annotator.id)
         audit.record(session, actor, "disable", "annotator", annotator.id)
@@ -172,10 +177,11 @@ def withdraw(session: Session, annotator_id: int, actor: str = audit.SYSTEM) -> 
 
     Their judgments leave every future snapshot, and the places they filled are owed again. Snapshots made from them,
     versions trained on those and all their descendants become stale, with the reason. Withdrawing twice changes
-    nothing; the answer then names what became stale since.
+    nothing; the answer then names what became stale since. StoreError where no active admin would be left.
     """
     annotator = get(session, annotator_id)
     if annotator.withdrawn_at is None:
+        _leave_an_admin(session, annotator)
         annotator.withdrawn_at = clock.now()
         end_logins(session, annotator.id)
         places.release_all_of(session, annotator.id)
@@ -186,6 +192,21 @@ def withdraw(session: Session, annotator_id: int, actor: str = audit.SYSTEM) -> 
     details = {"stale_snapshots": withdrawal.snapshot_ids, "stale_versions": withdrawal.version_ids}
     audit.record(session, actor, "withdraw", "annotator", annotator.id, details)
     return withdrawal
+
+
+def _leave_an_admin(session: Session, leaving: Annotator) -> None:
+    """Hold every active admin, and refuse that the last of them stops being one.
+
+    Two admins who send each other away at the same moment wait here for one another: the second finds itself the last.
+    """
+    session.flush()
+    active = (Annotator.role == "admin", Annotator.disabled_at.is_(None), Annotator.withdrawn_at.is_(None))
+    query = select(Annotator.id).where(*active).order_by(Annotator.id).with_for_update(key_share=True)
+    if session.scalars(query).all() == [leaving.id]:
+        raise StoreError(
+            f"{leaving.name} is the last active admin, and nobody could change people any more; "
+            "give somebody else the role admin first"
+        )
 
 
 def _missing(annotator_id: int) -> StoreError:

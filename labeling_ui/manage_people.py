@@ -83,7 +83,12 @@ def one_person(engine: Engine, person: Person, lines: list[PersonLine]) -> None:
     if did.withdrawn_at:
         manage.remark(f"Withdrew on {manage.when(did.withdrawn_at)}. That is for good: they would need a new account.")
         return
-    if id_ == person.annotator_id:
+    if id_ == person.annotator_id and sum(line.is_active_admin for line in lines) == 1:
+        manage.remark(
+            "This is you, the last active admin: you can be neither disabled nor withdrawn, and keep the role, until "
+            "you have given it to somebody else."
+        )
+    elif id_ == person.annotator_id:
         manage.remark("This is you. Another admin can change your role, disable or withdraw you.")
     else:
         role(id_, did.role)

@@ -18,6 +18,10 @@ class PersonLine:
     did: AnnotatorActivity
     logged_in_at: datetime | None  # when a browser of theirs was last seen
 
+    @property
+    def is_active_admin(self) -> bool:
+        return self.did.role == "admin" and self.did.disabled_at is None and self.did.withdrawn_at is None
+
 
 @dataclass(frozen=True, slots=True)
 class NewPassword:

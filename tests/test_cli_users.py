@@ -120,6 +120,8 @@ def test_a_person_is_disabled_enabled_promoted_and_logged_out(prefloop: Prefloop
     assert annotator is not None and annotator.role == "admin"
     assert prefloop("users", "logout", "ann") == "ann is logged out everywhere\n"
     assert logins.person_of(engine, token) is None
+    assert "give somebody else the role admin first" in prefloop("users", "disable", "ann", status=1)
+    prefloop("users", "add", "bob", "--role", "admin")
     prefloop("users", "disable", "ann")
     with pytest.raises(LoginRefused):
         logins.open_login(engine, "ann", password, "")

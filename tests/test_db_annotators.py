@@ -1,7 +1,11 @@
 """Annotators: their names, their roles, and who may act."""
 
+from collections.abc import Callable
+from threading import Barrier, Thread
+
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from db import annotators, audit
 from db.engine import reading, writing
@@ -47,7 +51,7 @@ def test_a_role_includes_those_below_it(engine: Engine) -> None:
 
 def test_whoever_may_not_act_has_no_role(engine: Engine) -> None:
     with writing(engine) as session:
-        ann, bob = (annotators.add(session, name, "admin").id for name in ("ann", "bob"))
+        ann, bob, _ = (annotators.add(session, name, "admin").id for name in ("ann", "bob", "an admin who stays"))
         annotators.disable(session, ann)
         annotators.withdraw(session, bob)
         with pytest.raises(StoreError, match="ann is disabled"):
@@ -73,3 +77,54 @@ def test_a_role_is_given_with_a_trace_and_only_to_a_person(engine: Engine) -> No
         robot = annotators.ensure(session, "robot", "simulated", taste={"likes": "short"}).id
         with pytest.raises(StoreError, match="robot is simulated"):
             annotators.set_role(session, robot, "admin")
+
+
+Act = Callable[[Session, int], object]
+LEAVING: dict[str, Act] = {
+    "disabled": lambda session, admin: annotators.disable(session, admin),
+    "withdrawn": lambda session, admin: annotators.withdraw(session, admin),
+    "manager": lambda session, admin: annotators.set_role(session, admin, "manager"),
+}
+
+
+@pytest.mark.parametrize("how", LEAVING)
+def test_the_last_active_admin_stays_one(engine: Engine, how: str) -> None:
+    with writing(engine) as session:
+        ann, bob, cleo, dora = (annotators.add(session, name, "admin").id for name in ("ann", "bob", "cleo", "dora"))
+        eve = annotators.add(session, "eve").id
+        annotators.disable(session, bob)
+        annotators.withdraw(session, cleo)
+        LEAVING[how](session, dora)
+    remedy = "give somebody else the role admin first"
+    with pytest.raises(StoreError, match=f"ann is the last active admin.*{remedy}"), writing(engine) as session:
+        LEAVING[how](session, ann)
+    with reading(engine) as session:
+        assert annotators.require_role(session, ann, "admin").name == "ann"
+        assert audit.events(session, "annotator", ann)[0].action == "add"
+    with writing(engine) as session:
+        LEAVING[how](session, eve)  # who is no admin may go at any time
+        annotators.enable(session, bob)
+        LEAVING[how](session, ann)
+        with pytest.raises(StoreError, match="bob is the last active admin"):
+            LEAVING[how](session, bob)
+
+
+def test_two_admins_who_disable_each_other_at_once_do_not_both_succeed(engine: Engine) -> None:
+    with writing(engine) as session:
+        ann, bob = (annotators.add(session, name, "admin").id for name in ("ann", "bob"))
+    together, refused = Barrier(2), []
+
+    def disable(annotator_id: int) -> None:
+        together.wait(10)
+        try:
+            with writing(engine) as session:
+                annotators.disable(session, annotator_id)
+        except StoreError as error:
+            refused.append(str(error))
+
+    threads = [Thread(target=disable, args=(annotator_id,)) for annotator_id in (ann, bob)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(refused) == 1 and "is the last active admin" in refused[0]

@@ -355,6 +355,7 @@ def test_an_admin_of_another_name_is_enough_while_they_can_log_in(engine: Engine
     with writing(engine) as session:
         annotators.set_role(session, ann, "admin", "root")
         assert logins.first_secret(session) is None
+        annotators.add(session, "an admin without a password", "admin")
         annotators.disable(session, ann, "root")
         secret = logins.first_secret(session)
     assert secret is not None
@@ -363,6 +364,7 @@ def test_an_admin_of_another_name_is_enough_while_they_can_log_in(engine: Engine
 
 def test_a_disabled_admin_gets_no_first_secret_but_the_remedy(engine: Engine) -> None:
     with writing(engine) as session:
+        annotators.add(session, "an admin without a password", "admin")
         annotators.disable(session, annotators.ensure(session, "admin", "human", role="admin").id)
         with pytest.raises(StoreError, match=r"prefloop users add NAME --role admin"):
             logins.first_secret(session)

@@ -140,6 +140,14 @@ def test_nobody_takes_away_their_own_rights(office: Engine) -> None:
     assert "withdraw" not in labels
 
 
+def test_the_last_active_admin_is_told_so(office: Engine) -> None:
+    assert "This is you, the last active admin" in html(choose_person(office, "ada"))
+    office_people.set_role(office, person(office, "ada"), person(office, "dora"), "admin")
+    opened = choose_person(office, "ada")
+    assert "the last active admin" not in html(opened)
+    assert "This is you. Another admin can" in html(opened)
+
+
 def test_a_withdrawal_names_what_becomes_stale_and_then_it_does(office: Engine) -> None:
     opened = choose_person(office, "finn")
     assert "v1 (current), r1, v2" in html(opened)
