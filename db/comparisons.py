@@ -53,7 +53,7 @@ def create(
 
     The same question for the same purpose is one row of its queue: asking again changes nothing, the order of the
     candidates included. StoreError for a number of candidates that does not fit, a repeated one, or one of another
-    prompt.
+    prompt; and for another gold answer than the one that is known already.
     """
     queue = queues.get(session, queue_id)
     _check_candidates(session, queue, prompt_id, candidate_ids, gold_candidate_id)
@@ -69,6 +69,8 @@ def create(
         gold_candidate_id=gold_candidate_id,
     )
     (created,) = comparison_rows.store(session, [comparison])
+    if purpose == "gold" and not created.created:
+        _check_same_answer(session, queue, created.id, gold_candidate_id)
     return created
 
 
@@ -76,7 +78,8 @@ def make_gold(session: Session, comparison_id: int, candidate_id: int, actor: st
     """A gold comparison of the same candidates whose right, or best, answer is known to be `candidate_id`.
 
     It is asked of every annotator once, with the gold share of its queue. StoreError for a comparison of a queue that
-    is neither of pairs nor of rankings, and for a candidate that is not among those compared.
+    is neither of pairs nor of rankings, for a candidate that is not among those compared, and where another answer is
+    known already; the same one again changes nothing.
     """
     original = get(session, comparison_id)
     queue = queues.get(session, original.queue_id)
@@ -223,6 +226,16 @@ def _check_candidates(
         raise StoreError(f"candidates {strays} do not answer prompt {prompt_id}; compare candidates of one prompt")
     if gold_candidate_id is not None and gold_candidate_id not in candidate_ids:
         raise StoreError(f"the gold answer {gold_candidate_id} is not among the candidates {list(candidate_ids)}")
+
+
+def _check_same_answer(session: Session, queue: Queue, gold_id: int, candidate_id: int | None) -> None:
+    """Annotators were measured by the answer that is known: it is not exchanged under what they said."""
+    known = get(session, gold_id).gold_candidate_id
+    if known != candidate_id:
+        raise StoreError(
+            f"the gold question {gold_id} of queue {queue.name} has the answer {known}, and cannot have {candidate_id} "
+            "as well; keep that answer, or make the question gold in another queue"
+        )
 
 
 @cache

@@ -128,6 +128,28 @@ def test_gold_is_made_once_from_a_comparison_and_noted(engine: Engine, ask: Ask)
             make_gold(session, 999, best)
 
 
+@pytest.mark.parametrize("each", [2, 3])
+def test_a_gold_question_has_one_known_answer(engine: Engine, ask: Ask, each: int) -> None:
+    with writing(engine) as session:
+        (original,) = ask(session, each=each)
+        (elsewhere,) = ask(session, each=each, queue="elsewhere")
+        first, second, *_ = (candidate.id for candidate in comparisons.candidates_of(session, original))
+        gold = make_gold(session, original, first).id
+    refused = f"the gold question {gold} of queue .* has the answer {first}, and cannot have {second} as well; keep"
+    with pytest.raises(StoreError, match=refused), writing(engine) as session:
+        make_gold(session, original, second)
+    with writing(engine) as session:
+        comparison = session.get_one(Comparison, original)
+        again = [candidate.id for candidate in comparisons.candidates_of(session, original)][::-1]
+        with pytest.raises(StoreError, match="or make the question gold in another queue"):
+            create(session, comparison.queue_id, comparison.prompt_id, again, "gold", gold_candidate_id=second)
+        assert make_gold(session, original, first) == Created(gold, created=False)
+        assert make_gold(session, elsewhere, second).created
+        session.expire_all()
+        assert session.get_one(Comparison, gold).gold_candidate_id == first
+        assert len(audit.events(session, "comparison", gold)) == 1
+
+
 @pytest.mark.parametrize(
     ("wrong", "constraint"),
     [

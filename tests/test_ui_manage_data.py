@@ -218,6 +218,8 @@ def test_a_judged_pair_is_made_gold(office: Engine) -> None:
     assert "A gold question of queue helpfulness now; 10% of its tasks are gold" in html(opened)
     press(opened, "make gold: 2 is right")
     assert "is a gold question of queue helpfulness already" in html(opened)
+    press(opened, "make gold: 1 is right")
+    assert "keep that answer, or make the question gold in another queue" in html(opened)
 
 
 def test_what_was_found_is_downloaded_without_names(office: Engine) -> None:
