@@ -18,7 +18,6 @@ from db.tables import Candidate, Round
 from .choose_pair import most_different, widest_margin
 from .config import SimulateSection
 from .context import Context
-from .errors import PrefloopError
 from .simulate import SimulatedAnnotator, judge, panel, response_ms
 
 
@@ -55,26 +54,30 @@ def ask(
 
 
 def simulate(ctx: Context, settings: SimulateSection, seed: int, round_: Round | None = None) -> Counter[str]:
-    """Let the panel of simulated annotators answer all that is owed to them; how often each choice was made."""
+    """Let the panel of simulated annotators answer all that is owed to them; how often each choice was made.
+
+    They answer in the queue that `ask` fills. What managers ask in others is for people, and may be of another kind.
+    """
     crew = {
         f"simulated-{settings.taste}-{number + 1}": annotator
         for number, annotator in enumerate(panel(settings.taste, settings.annotators, settings.flip_share, seed))
     }
     with writing(ctx.engine) as session:
+        queue_id = queues.ensure(session, queues.DEFAULT).id
         ids = {
             name: annotators.ensure(session, name, "simulated", taste=annotator.as_dict()).id
             for name, annotator in crew.items()
         }
     round_id = round_.id if round_ else None
     with reading(ctx.engine) as session:
-        owed = comparisons.open_count(session, round_id, kind="simulated")
+        owed = comparisons.open_count(session, round_id, kind="simulated", queue_id=queue_id)
     choices: Counter[str] = Counter()
     with ctx.progress() as progress:
         task = progress.add_task("judge (simulated)", total=owed, rate="")
         idle = 0
         while idle < len(crew):  # in turns, until nobody has anything left
             for name, annotator in crew.items():
-                choice = _answer_one(ctx, ids[name], annotator, round_id, seed)
+                choice = _answer_one(ctx, ids[name], annotator, queue_id, round_id, seed)
                 idle = 0 if choice else idle + 1
                 if choice:
                     choices[choice] += 1
@@ -83,17 +86,13 @@ def simulate(ctx: Context, settings: SimulateSection, seed: int, round_: Round |
 
 
 def _answer_one(
-    ctx: Context, annotator_id: int, annotator: SimulatedAnnotator, round_id: int | None, seed: int
+    ctx: Context, annotator_id: int, annotator: SimulatedAnnotator, queue_id: int, round_id: int | None, seed: int
 ) -> str | None:
-    """The annotator's choice on their next assignment; None when nothing is owed."""
+    """The annotator's choice on their next assignment in the queue, which is of pairs; None when nothing is owed."""
     with writing(ctx.engine) as session:
-        task = comparisons.next_assignment(session, annotator_id, rng_seed=seed, round_id=round_id)
+        task = comparisons.next_assignment(session, annotator_id, rng_seed=seed, queue_id=queue_id, round_id=round_id)
     if task is None:
         return None
-    if len(task.texts) != 2:
-        raise PrefloopError(
-            f"comparison {task.comparison_id} has {len(task.texts)} candidates; simulated annotators judge pairs"
-        )
     with writing(ctx.engine) as session:
         prompt = prompts.get(session, task.prompt_id)
         finish = {c.id: c.finish_reason for c in comparisons.candidates_of(session, task.comparison_id)}

@@ -97,7 +97,7 @@ def generate(
 def simulate(
     taste: Annotated[str | None, typer.Option(help="concise, structured or warm; default as in prefloop.toml.")] = None,
 ) -> None:
-    """Let simulated annotators judge everything that is owed. Their judgments stay marked as simulated."""
+    """Let simulated annotators judge all pairs that the loop asked. Their judgments stay marked as simulated."""
     from .ask import simulate as simulate_all
 
     with opened() as ctx:

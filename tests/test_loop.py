@@ -15,9 +15,10 @@ import pytest
 from rich.console import Console
 from sqlalchemy import Engine, func, select, text
 
-from db import annotators, comparisons, judgments, prompts, rounds, runs, snapshots, versions
+from db import annotators, comparisons, judgments, prompts, queues, rounds, runs, snapshots, versions
 from db.engine import reading, writing
-from db.tables import Candidate, Judgment, Run, Version
+from db.tables import Assignment, Candidate, Comparison, Judgment, Run, Version
+from db.words import QueueKind
 from pipeline import import_prompts, workspace
 from pipeline.ask import ask, simulate
 from pipeline.compare import compare
@@ -152,6 +153,24 @@ def test_simulated_judgments_stay_out_of_human_snapshots(ctx: Context) -> None:
     with reading(ctx.engine) as session:  # and what simulated annotators did leaves the question open to people
         assert comparisons.open_count(session, kind="human") > 0
         assert comparisons.open_count(session, kind="simulated") == 0
+
+
+def test_simulated_annotators_leave_the_queues_of_managers_to_people(ctx: Context) -> None:
+    with reading(ctx.engine) as session:
+        chosen = prompts.list_prompts(session, split="train")[:4]
+    drawn = draw(ctx, ensure_current(ctx), chosen, 4, ctx.workspace.settings.sampling, 0)
+    asked = ask(ctx, drawn.candidates, None, 1, 0)
+    kinds: tuple[QueueKind, ...] = ("ranking", "edit", "pair")
+    with writing(ctx.engine) as session:
+        made = {kind: queues.create(session, f"a manager's {kind}", kind, priority=9).id for kind in kinds}
+        assert all(queues.fill(session, queue_id) for queue_id in made.values())
+    assert simulate(ctx, ctx.workspace.settings.simulate, 0).total() == asked > 0
+    with reading(ctx.engine) as session:
+        judged = judgments.counts(session)["simulated"]
+        assert sum(judged.values()) == asked
+        for queue_id in made.values():
+            assert comparisons.open_count(session, kind="simulated", queue_id=queue_id) > 0
+            assert not session.query(Assignment).join(Comparison).where(Comparison.queue_id == queue_id).count()
 
 
 def test_people_s_judgments_train_by_one_flag_and_the_loop_waits_for_them(ctx: Context) -> None:
