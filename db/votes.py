@@ -6,20 +6,20 @@ Everywhere: the newest of each chain of corrections, of nobody withdrawn, by ann
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, and_, cast, exists, func, select
+from sqlalchemy import ColumnElement, Integer, Select, and_, cast, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from .places import COUNTED
 from .tables import Annotator, Assignment, Candidate, Comparison, ComparisonCandidate, Judgment, Queue
-from .words import AnnotatorKind, Choice, QueueKind
+from .words import AnnotatorKind, Choice, Purpose, QueueKind
 
 SILENT: tuple[Choice, ...] = ("skip", "flag")  # choices that say nothing about the candidates
 
 
-@dataclass(frozen=True, slots=True)
-class CountedVote:
-    """A judgment that others may have agreed with."""
+class CountedVote(NamedTuple):
+    """A judgment that others may have agreed with. A tuple: a page counts hundreds of thousands of them."""
 
     comparison_id: int
     queue_id: int
@@ -81,7 +81,8 @@ def counted(session: Session, kind: AnnotatorKind) -> list[CountedVote]:
         .where(*_said_by(kind), Comparison.purpose.in_(COUNTED), Queue.kind.not_in(("edit", "demonstration")))
         .order_by(Judgment.id)
     )
-    return [CountedVote(*row) for row in session.execute(query)]
+    # By the connection: the rows are no objects of the session, and its work on each would take as long as the search.
+    return list(map(CountedVote._make, session.connection().execute(query)))
 
 
 def sides(session: Session, kind: AnnotatorKind) -> list[Sides]:
@@ -120,7 +121,7 @@ def gold_hits(session: Session, kind: AnnotatorKind) -> list[Checked]:
         .join(Assignment, Assignment.id == Judgment.assignment_id)
         .join(Annotator, Annotator.id == Assignment.annotator_id)
         .join(Comparison, Comparison.id == Assignment.comparison_id)
-        .where(*_said_by(kind), Comparison.purpose == "gold")
+        .where(*_said_by(kind), Assignment.comparison_id.in_(_of_purpose("gold")))
         .order_by(Assignment.annotator_id)
     )
     return _checked(
@@ -150,7 +151,7 @@ def repeats_agreed(session: Session, kind: AnnotatorKind) -> list[Checked]:
         .where(
             Annotator.kind == kind,
             Annotator.withdrawn_at.is_(None),
-            Comparison.purpose == "repeat",
+            again_assignment.comparison_id.in_(_of_purpose("repeat")),
             *(said.choice.not_in(SILENT) for said in (first, again)),
             *(_is_newest(said) for said in (first, again)),
         )
@@ -159,6 +160,11 @@ def repeats_agreed(session: Session, kind: AnnotatorKind) -> list[Checked]:
     return _checked(
         (annotator_id, _opinion(before) == _opinion(after)) for annotator_id, before, after in session.execute(query)
     )
+
+
+def _of_purpose(purpose: Purpose) -> Select[int]:
+    """The comparisons of a rare purpose: a search that begins with them does not go through all judgments."""
+    return select(Comparison.id).where(Comparison.purpose == purpose)
 
 
 def _checked(outcomes: Iterable[tuple[int, bool]]) -> list[Checked]:

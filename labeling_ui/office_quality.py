@@ -1,11 +1,12 @@
 """Quality: how far annotators agree with each other, with themselves, and with what is known."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import get_args
+from typing import NamedTuple, get_args
 
+import numpy as np
 from sqlalchemy import Engine
 
 from db import annotators, votes
@@ -13,7 +14,7 @@ from db.votes import Checked, CountedVote, Sides
 from db.words import AnnotatorKind, QueueKind
 from labeling_ui.office import looking
 from pipeline.stats import agreement
-from pipeline.stats.agreement import Estimate, Vote
+from pipeline.stats.agreement import Estimate, Ints, Votes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,30 @@ class Quality:
     longer: Estimate | None
 
 
+class Subject(NamedTuple):
+    """What votes are about together: a queue, or an aspect of one."""
+
+    queue: str
+    kind: QueueKind
+    aspect: str | None = None
+
+    @property
+    def about(self) -> str:
+        return self.queue if self.aspect is None else f"{self.queue}: {self.aspect}"
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """Votes, and which of the subjects each is about."""
+
+    votes: Votes
+    subject_V: Ints
+    subjects: list[Subject]  # in the order in which they were first judged
+
+    def about(self, *subjects: Subject) -> Votes:
+        return self.votes.where(np.isin(self.subject_V, [self.subjects.index(subject) for subject in subjects]))
+
+
 def quality(engine: Engine, person_id: int, kind: AnnotatorKind) -> Quality:
     """The quality of what annotators of this kind said, of nobody withdrawn."""
     with looking(engine, person_id) as session:
@@ -58,17 +83,15 @@ def quality(engine: Engine, person_id: int, kind: AnnotatorKind) -> Quality:
         gold = votes.gold_hits(session, kind)
         repeats = votes.repeats_agreed(session, kind)
         name_of = {each.id: each.name for each in annotators.list_annotators(session)}
-    judged: dict[int, int] = defaultdict(int)
-    judges: dict[int, set[int]] = defaultdict(set)
-    for vote in counted:
-        judged[vote.annotator_id] += 1
-        judges[vote.comparison_id].add(vote.annotator_id)
-    with_others = agreement.agreement_with_others(_votes(counted))
+    judged = Counter(vote.annotator_id for vote in counted)
+    judges = Counter(vote.comparison_id for vote in counted)  # an annotator counts once: they are asked once
+    said = polled(counted)
+    with_others = agreement.agreement_with_others(said.votes)
     known = set(judged) | {each.annotator_id for each in sides} | {each.annotator_id for each in (*gold, *repeats)}
     return Quality(
         judged=len(counted),
-        shared=sum(len(who) > 1 for who in judges.values()),
-        lines=lines(counted),
+        shared=sum(count > 1 for count in judges.values()),
+        lines=lines(said),
         annotators=[
             AnnotatorLine(
                 name=name_of[id_],
@@ -88,55 +111,51 @@ def quality(engine: Engine, person_id: int, kind: AnnotatorKind) -> Quality:
     )
 
 
-def lines(counted: Sequence[CountedVote]) -> list[AgreementLine]:
+def lines(said: Polled) -> list[AgreementLine]:
     """A line a kind, then one a queue where a kind has several. Ratings are a line an aspect: their scales differ."""
-    by_kind: dict[QueueKind, dict[str, list[CountedVote]]] = defaultdict(lambda: defaultdict(list))
-    for vote in counted:
-        by_kind[vote.kind][vote.queue].append(vote)
     found: list[AgreementLine] = []
-    for kind, by_queue in sorted(by_kind.items(), key=lambda item: get_args(QueueKind).index(item[0])):
-        if kind == "rating":
-            found += [line for queue, said in by_queue.items() for line in _aspects(queue, said)]
-            continue
-        if len(by_queue) > 1:
-            found.append(
-                _line(f"all of kind {kind}", kind, _votes(said for of in by_queue.values() for said in of), True)
-            )
-        found += [_line(queue, kind, _votes(said)) for queue, said in by_queue.items()]
+    for kind in get_args(QueueKind):
+        of_kind = [subject for subject in said.subjects if subject.kind == kind]
+        if kind != "rating" and len(of_kind) > 1:
+            found.append(_line(f"all of kind {kind}", kind, said.about(*of_kind), True))
+        found += [_line(subject.about, kind, said.about(subject)) for subject in of_kind]
     return found
 
 
-def _line(about: str, kind: QueueKind, said: list[Vote], whole_kind: bool = False) -> AgreementLine:
+def _line(about: str, kind: QueueKind, said: Votes, whole_kind: bool = False) -> AgreementLine:
     alpha = agreement.krippendorff_alpha(said, "ordinal" if kind == "rating" else "nominal")
     return AgreementLine(about, kind, whole_kind, alpha, agreement.plain_agreement(said))
 
 
-def _aspects(queue: str, counted: Sequence[CountedVote]) -> list[AgreementLine]:
-    by_aspect: dict[str, list[Vote]] = defaultdict(list)
-    for vote in _votes(counted):
-        by_aspect[str(vote.part)].append(vote)
-    return [_line(f"{queue}: {aspect}", "rating", said) for aspect, said in by_aspect.items()]
-
-
-def _votes(counted: Iterable[CountedVote]) -> list[Vote]:
+def polled(counted: Sequence[CountedVote]) -> Polled:
     """What was said as votes on the candidates. A ranking is a vote on every two of them, ratings one an aspect."""
-    said = list(counted)
-    ranked = {each.comparison_id: list(_pairs(each.ranking)) for each in said if each.ranking}
-    return [
-        Vote(each.comparison_id, each.annotator_id, value, part)
-        for each in said
-        for part, value in _values(each, ranked.get(each.comparison_id) or ["the choice"])
-    ]
+    ranked = {each.comparison_id: each.ranking for each in counted if each.ranking}
+    place: dict[Subject, int] = {}
+    comparisons: list[int] = []
+    people: list[int] = []
+    values: list[str | int] = []
+    parts: list[Hashable] = []
+    subjects: list[int] = []
+    for each in counted:
+        for part, value in _values(each, ranked.get(each.comparison_id)):
+            comparisons.append(each.comparison_id)
+            people.append(each.annotator_id)
+            values.append(value)
+            parts.append(part)
+            subject = Subject(each.queue, each.kind, str(part) if each.kind == "rating" else None)
+            subjects.append(place.setdefault(subject, len(place)))
+    said = agreement.tabled(comparisons, people, values, parts)
+    return Polled(said, np.array(subjects, np.int64), list(place))
 
 
-def _values(vote: CountedVote, parts: Sequence[Hashable]) -> Iterable[tuple[Hashable, str | int]]:
-    """What the vote says about each part of the question."""
+def _values(vote: CountedVote, ranked_by_others: list[list[int]] | None) -> Iterable[tuple[Hashable, str | int]]:
+    """What the vote says about each part of the question; one that is no ranking says the same of every part."""
     if vote.ratings is not None:
         return vote.ratings.items()
     if vote.ranking is not None:
         return _pairs(vote.ranking).items()
     said = vote.choice if vote.preferred is None else f"candidate {vote.preferred}"
-    return [(part, said) for part in parts]
+    return [(part, said) for part in (_pairs(ranked_by_others) if ranked_by_others else ["the choice"])]
 
 
 def _pairs(ranking: list[list[int]]) -> dict[Hashable, str]:

@@ -1,6 +1,9 @@
 """Agreement: published answers, an independent implementation, and intervals that cover."""
 
-from itertools import permutations
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import combinations, permutations
+from typing import NamedTuple
 
 import krippendorff
 import numpy as np
@@ -8,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.stats.agreement import Vote, agreement_with_others, krippendorff_alpha, plain_agreement, proportion
+from pipeline.stats import agreement
+from pipeline.stats.agreement import (
+    Estimate,
+    Votes,
+    agreement_with_others,
+    krippendorff_alpha,
+    plain_agreement,
+    proportion,
+)
+from pipeline.stats.win_rate import win_rate
 
 # Krippendorff (2011), Computing Krippendorff's Alpha-Reliability, examples A, B and C. A row an observer, a letter a
 # judgment, a dot none.
@@ -16,21 +28,38 @@ TWO_BINARY = ["0100000010", "1110010000"]
 TWO_NOMINAL = ["aabbdcccedda", "babbbccceddd"]
 FOUR_WITH_GAPS = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]
 
+
+class Vote(NamedTuple):
+    comparison: int
+    annotator: int
+    value: str | int
+    part: str | int = 0
+
+
 some_votes = st.lists(
     st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(1, 4)),
     min_size=2,
     max_size=24,
     unique_by=lambda v: v[:2],
 ).map(lambda found: [Vote(*vote) for vote in found])
+votes_in_parts = st.lists(
+    st.tuples(st.integers(3, 7), st.integers(0, 3), st.sampled_from(["a", "b", "c"]), st.sampled_from(["x", "y"])),
+    max_size=40,
+    unique_by=lambda v: (v[0], v[1], v[3]),
+).map(lambda found: [Vote(*vote) for vote in found])
 
 
-def votes(*observers: str) -> list[Vote]:
-    return [
+def tabled(drawn: Iterable[Vote]) -> Votes:
+    return agreement.tabled(*zip(*drawn, strict=True)) if (drawn := list(drawn)) else agreement.tabled([], [], [])
+
+
+def votes(*observers: str) -> Votes:
+    return tabled(
         Vote(comparison, annotator, value)
         for annotator, values in enumerate(observers)
         for comparison, value in enumerate(values)
         if value != "."
-    ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,7 +83,7 @@ def test_alpha_is_that_of_an_independent_implementation(level: str) -> None:
     @settings(deadline=None)
     @given(some_votes)
     def check(drawn: list[Vote]) -> None:
-        alpha = krippendorff_alpha(drawn, level, draws=1)  # type: ignore[arg-type]
+        alpha = krippendorff_alpha(tabled(drawn), level, draws=1)  # type: ignore[arg-type]
         table = np.full((4, 7), np.nan)
         for vote in drawn:
             table[vote.annotator, vote.comparison] = vote.value
@@ -72,9 +101,9 @@ def test_alpha_is_that_of_an_independent_implementation(level: str) -> None:
 @settings(deadline=None, max_examples=30)
 @given(some_votes)
 def test_who_is_who_changes_nothing(drawn: list[Vote]) -> None:
-    expected = krippendorff_alpha(drawn), plain_agreement(drawn)
+    expected = krippendorff_alpha(tabled(drawn)), plain_agreement(tabled(drawn))
     for order in list(permutations(range(4)))[1::7]:
-        renamed = [Vote(vote.comparison, order[vote.annotator], vote.value) for vote in drawn]
+        renamed = tabled(Vote(vote.comparison, order[vote.annotator], vote.value) for vote in drawn)
         alpha, plain = krippendorff_alpha(renamed), plain_agreement(renamed)
         assert (alpha and alpha.value) == pytest.approx(expected[0] and expected[0].value)
         assert (plain and plain.value) == pytest.approx(expected[1] and expected[1].value)
@@ -99,22 +128,22 @@ def test_chance_alone_gives_an_alpha_near_0() -> None:
 
 
 def test_alpha_is_not_defined_where_nothing_is_shared_or_everybody_says_the_same_one_thing() -> None:
-    assert krippendorff_alpha([]) is None
+    assert krippendorff_alpha(tabled([])) is None
     assert krippendorff_alpha(votes("ab..", "..ab")) is None
     assert krippendorff_alpha(votes("aaaa", "aaaa")) is None
 
 
 def test_a_second_vote_on_the_same_thing_is_refused() -> None:
     with pytest.raises(ValueError, match="annotator 1 judged comparison 7 twice"):
-        plain_agreement([Vote(7, 1, "a"), Vote(7, 1, "b")])
+        tabled([Vote(7, 1, "a"), Vote(7, 2, "a"), Vote(7, 1, "b")])
 
 
 def test_several_votes_on_one_comparison_are_not_independent_evidence() -> None:
     """A ranking of three says three things; saying each of them thrice as often proves nothing more."""
     rng = np.random.default_rng(3)
     drawn = [(c, a, str(rng.choice(["x", "y"], p=[0.8, 0.2]))) for c in range(30) for a in range(2)]
-    once = [Vote(*vote) for vote in drawn]
-    thrice = [Vote(*vote, part=part) for vote in drawn for part in range(3)]
+    once = tabled(Vote(*vote) for vote in drawn)
+    thrice = tabled(Vote(*vote, part=part) for vote in drawn for part in range(3))
     for estimate in (krippendorff_alpha, plain_agreement):
         one, three = estimate(once), estimate(thrice)
         assert one is not None
@@ -138,7 +167,7 @@ def test_the_interval_of_alpha_covers_the_truth_about_95_times_of_100(
         truth = rng.choice(3, comparisons, p=shares)
         guesses = rng.choice(3, (annotators, comparisons), p=shares)
         said = np.where(rng.random(guesses.shape) < careful, truth, guesses)
-        alpha = krippendorff_alpha((Vote(c, a, int(value)) for (a, c), value in np.ndenumerate(said)), draws=400)
+        alpha = krippendorff_alpha(tabled(Vote(c, a, int(value)) for (a, c), value in np.ndenumerate(said)), draws=400)
         assert alpha is not None
         covered += alpha.low <= careful**2 <= alpha.high
     assert 0.91 <= covered / 250 <= 0.995
@@ -149,12 +178,58 @@ def test_the_interval_is_the_same_every_time() -> None:
 
 
 def test_plain_agreement_counts_pairs_of_votes() -> None:
-    agreement = plain_agreement(votes("aab.", "aac.", "ab.a"))
-    assert agreement is not None
+    plain = plain_agreement(votes("aab.", "aac.", "ab.a"))
+    assert plain is not None
     # Three pairs agree on the first, one of three on the second, none of one on the third; the fourth has one vote.
-    assert (agreement.value, agreement.n) == (4 / 7, 3)
-    assert 0.0 <= agreement.low < 4 / 7 < agreement.high <= 1.0
+    assert (plain.value, plain.n) == (4 / 7, 3)
+    assert 0.0 <= plain.low < 4 / 7 < plain.high <= 1.0
     assert plain_agreement(votes("ab..", "..ab")) is None
+
+
+def by_hand(pairs: list[tuple[int, float]]) -> Estimate | None:
+    """Of pairs of votes, (comparison, 1 where they are equal): the share that is equal, as a win rate."""
+    if not pairs:
+        return None
+    rate = win_rate(pairs)
+    return Estimate(rate.rate, min(rate.low, rate.rate), max(rate.high, rate.rate), rate.prompts)
+
+
+def same(found: Estimate | None, expected: Estimate | None) -> bool:
+    if found is None or expected is None:
+        return found is expected
+    interval = (expected.value, expected.low, expected.high)
+    return (found.value, found.low, found.high) == pytest.approx(interval, abs=1e-9) and found.n == expected.n
+
+
+@settings(deadline=None)
+@given(votes_in_parts)
+def test_counting_in_columns_finds_what_going_through_all_pairs_of_votes_does(drawn: list[Vote]) -> None:
+    units: dict[tuple[int, str | int], list[Vote]] = defaultdict(list)
+    for vote in drawn:
+        units[vote.comparison, vote.part].append(vote)
+    pairs: list[tuple[int, float]] = []
+    pairs_of: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for of_unit in units.values():
+        for one, other in combinations(of_unit, 2):
+            pairs.append((one.comparison, float(one.value == other.value)))
+            for vote in (one, other):
+                pairs_of[vote.annotator].append(pairs[-1])
+    assert same(plain_agreement(tabled(drawn)), by_hand(pairs))
+    others = agreement_with_others(tabled(drawn))
+    assert others.keys() == pairs_of.keys()
+    assert all(same(others[annotator], by_hand(of_theirs)) for annotator, of_theirs in pairs_of.items())
+
+    alpha = krippendorff_alpha(tabled(drawn), draws=1)
+    shared = [of_unit for of_unit in units.values() if len(of_unit) > 1]
+    if alpha is not None:
+        table = np.full((4, len(shared)), np.nan)
+        for number, of_unit in enumerate(shared):
+            for vote in of_unit:
+                table[vote.annotator, number] = ord(str(vote.value))
+        assert alpha.value == pytest.approx(krippendorff.alpha(reliability_data=table, level_of_measurement="nominal"))
+        assert alpha.n == len({of_unit[0].comparison for of_unit in shared})
+    else:
+        assert len({vote.value for of_unit in shared for vote in of_unit}) < 2
 
 
 def test_an_annotator_is_held_against_the_others() -> None:

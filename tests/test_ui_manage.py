@@ -26,6 +26,7 @@ from labeling_ui import (
     office_quality,
     office_queues,
 )
+from labeling_ui.office_quality import AgreementLine
 
 
 @pytest.fixture(scope="module")
@@ -273,8 +274,12 @@ def vote(comparison: int, annotator: int, **said: Any) -> CountedVote:
     return CountedVote(comparison, annotator_id=annotator, **{**fields, "ratings": None, **said})
 
 
+def lines_of(counted: list[CountedVote]) -> list[AgreementLine]:
+    return office_quality.lines(office_quality.polled(counted))
+
+
 def test_a_ranking_agrees_pair_by_pair() -> None:
-    (line,) = office_quality.lines(
+    (line,) = lines_of(
         [
             vote(1, 1, ranking=[[10], [11], [12]]),
             vote(1, 2, ranking=[[10], [12], [11]]),  # two of three pairs as before
@@ -287,7 +292,7 @@ def test_a_ranking_agrees_pair_by_pair() -> None:
 
 
 def test_ratings_agree_aspect_by_aspect() -> None:
-    lines = office_quality.lines(
+    lines = lines_of(
         [
             vote(1, 1, kind="rating", choice="rated", ratings={"true": 5, "kind": 1}),
             vote(1, 2, kind="rating", choice="rated", ratings={"kind": 2, "true": 5}),
@@ -297,9 +302,7 @@ def test_ratings_agree_aspect_by_aspect() -> None:
 
 
 def test_queues_of_one_kind_are_also_taken_together() -> None:
-    lines = office_quality.lines(
-        [vote(n, who, kind="thumbs", choice="up", queue=f"q{n}") for n in (1, 2) for who in (1, 2)]
-    )
+    lines = lines_of([vote(n, who, kind="thumbs", choice="up", queue=f"q{n}") for n in (1, 2) for who in (1, 2)])
     assert [line.about for line in lines] == ["all of kind thumbs", "q1", "q2"]
     assert [line.plain and line.plain.n for line in lines] == [2, 1, 1]
 

@@ -5,34 +5,35 @@ What is not here: agreement on written answers (edit, demonstration), which need
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from .win_rate import win_rate
+from .win_rate import clustered_interval
 
 Floats = NDArray[np.float64]
-Units = dict[tuple[int, Hashable], dict[int, str | int]]  # the value that each annotator gave, by (comparison, part)
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
-    """What one annotator said about one comparison, as a value that can be equal to another's.
+class Votes:
+    """What annotators said about comparisons, as columns; made by `tabled`.
 
-    The value must not depend on the display order: which candidate, never which side. A judgment that says several
-    things (a ranking, ratings by aspect) is several votes, told apart by `part`.
+    Axis V: votes. A unit is one thing that is judged, a part of a comparison; units are numbered by comparison.
     """
 
-    comparison: int
-    annotator: int
-    value: str | int
-    part: Hashable = 0
+    comparison_V: Ints
+    annotator_V: Ints
+    unit_V: Ints
+    value_V: Ints  # equal where the values are equal, and in their order
+
+    def where(self, mask_V: NDArray[np.bool_]) -> Votes:
+        """Those of the votes that the mask is true of."""
+        return Votes(self.comparison_V[mask_V], self.annotator_V[mask_V], self.unit_V[mask_V], self.value_V[mask_V])
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,31 @@ class Estimate:
     n: int
 
 
+def tabled(
+    comparisons: Sequence[int],
+    annotators: Sequence[int],
+    values: Sequence[str | int],
+    parts: Sequence[Hashable] | None = None,
+) -> Votes:
+    """Votes as columns, from one entry a vote in each. ValueError when somebody judged a thing twice.
+
+    A value must not depend on the display order: which candidate, never which side. A judgment that says several
+    things (a ranking, ratings by aspect) is several votes, told apart by their parts; numbers are ordered, and stand
+    before words.
+    """
+    parts = [0] * len(comparisons) if parts is None else parts
+    place_of_value = {value: n for n, value in enumerate(sorted(set(values), key=lambda v: (isinstance(v, str), v)))}
+    place_of_part = {part: n for n, part in enumerate(dict.fromkeys(parts))}
+    comparison_V, annotator_V = np.array(comparisons, np.int64), np.array(annotators, np.int64)
+    part_V = np.array([place_of_part[part] for part in parts], np.int64)
+    _, unit_V = np.unique(comparison_V * len(place_of_part) + part_V, return_inverse=True)
+    value_V = np.array([place_of_value[value] for value in values], np.int64)
+    _refuse_doubles(comparison_V, annotator_V, unit_V)
+    return Votes(comparison_V, annotator_V, unit_V, value_V)
+
+
 def krippendorff_alpha(
-    votes: Iterable[Vote],
+    votes: Votes,
     level: Literal["nominal", "ordinal"] = "nominal",
     confidence: float = 0.95,
     draws: int = 2000,
@@ -54,20 +78,19 @@ def krippendorff_alpha(
 ) -> Estimate | None:
     """Agreement beyond chance: 1 is perfect, 0 is what chance gives, below 0 is worse. `n` counts comparisons.
 
-    None when it is not defined: nothing was judged by two, or everybody always said the same one thing. ValueError
-    when somebody judged a thing twice.
+    None when it is not defined: nothing was judged by two, or everybody always said the same one thing.
 
     The interval is a Bayesian bootstrap (Rubin 1981) over comparisons, `draws` of them from `seed`, so that several
     votes on one comparison are not taken for independent evidence. Half an imaginary comparison that agrees and half
     a one that does not are added to the draws (as Jeffreys does to a proportion), so that agreement in 10 of 10 does
     not give an interval of width zero. Alpha itself is the plain one.
     """
-    # Krippendorff (2011), Computing Krippendorff's Alpha-Reliability, section D. Axes: Units, Comparisons, K values.
-    units = {unit: values for unit, values in _units(votes).items() if len(values) > 1}
-    domain = sorted({value for values in units.values() for value in values.values()})
+    # Krippendorff (2011), Computing Krippendorff's Alpha-Reliability, section D. Axes: Comparisons, K values.
+    shared = votes.where(np.bincount(votes.unit_V)[votes.unit_V] > 1)
+    domain, value_V = np.unique(shared.value_V, return_inverse=True)
     if len(domain) < 2:
         return None
-    coincidences_C_K_K = _coincidences(units, domain)
+    coincidences_C_K_K = _coincidences(shared, value_V, len(domain))
     total_K_K = coincidences_C_K_K.sum(axis=0)
 
     # Comparisons with the same coincidences share their weight: the draws cost the same for ten and for a million.
@@ -80,31 +103,27 @@ def krippendorff_alpha(
     return Estimate(alpha, min(float(low), alpha), max(float(high), alpha), len(coincidences_C_K_K))
 
 
-def plain_agreement(votes: Iterable[Vote], confidence: float = 0.95) -> Estimate | None:
+def plain_agreement(votes: Votes, confidence: float = 0.95) -> Estimate | None:
     """Of all pairs of votes on the same thing by two annotators, the share that is equal. `n` counts comparisons.
 
     None without any such pair. The interval is that of `win_rate`, comparisons being the clusters.
     """
-    same = [
-        (comparison, float(one == other))
-        for (comparison, _), values in _units(votes).items()
-        for one, other in combinations(values.values(), 2)
-    ]
-    return _share(same, confidence)
+    # Each vote is held against the others; so each pair of votes is met twice, once from either side.
+    others_V, equal_V = _others(votes)
+    return _share(votes.comparison_V, equal_V / 2, others_V / 2, confidence)
 
 
-def agreement_with_others(votes: Iterable[Vote], confidence: float = 0.95) -> dict[int, Estimate]:
+def agreement_with_others(votes: Votes, confidence: float = 0.95) -> dict[int, Estimate]:
     """By annotator: of all pairs of their vote and another's on the same thing, the share that is equal.
 
     Who shares nothing with anybody is left out. `n` and interval as in `plain_agreement`.
     """
-    same_of: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for (comparison, _), values in _units(votes).items():
-        for (one, one_value), (other, other_value) in combinations(values.items(), 2):
-            same = comparison, float(one_value == other_value)
-            same_of[one].append(same)
-            same_of[other].append(same)
-    shares = {annotator: _share(same, confidence) for annotator, same in same_of.items()}
+    others_V, equal_V = _others(votes)
+    shares = {
+        int(annotator): _share(votes.comparison_V[theirs], equal_V[theirs], others_V[theirs], confidence)
+        for annotator in np.unique(votes.annotator_V)
+        for theirs in [votes.annotator_V == annotator]
+    }
     return {annotator: share for annotator, share in shares.items() if share is not None}
 
 
@@ -121,36 +140,42 @@ def proportion(successes: int, n: int, confidence: float = 0.95) -> Estimate | N
     return Estimate(successes / n, float(interval.low), float(interval.high), n)
 
 
-def _units(votes: Iterable[Vote]) -> Units:
-    units: Units = defaultdict(dict)
-    for vote in votes:
-        unit = units[vote.comparison, vote.part]
-        if vote.annotator in unit:
-            raise ValueError(f"annotator {vote.annotator} judged comparison {vote.comparison} twice; take the newest")
-        unit[vote.annotator] = vote.value
-    return units
+def _refuse_doubles(comparison_V: Ints, annotator_V: Ints, unit_V: Ints) -> None:
+    order = np.lexsort((annotator_V, unit_V))
+    doubled = (np.diff(unit_V[order]) == 0) & (np.diff(annotator_V[order]) == 0)
+    if doubled.any():
+        vote = order[doubled.argmax()]
+        raise ValueError(f"annotator {annotator_V[vote]} judged comparison {comparison_V[vote]} twice; take the newest")
 
 
-def _coincidences(units: Units, domain: Sequence[str | int]) -> Floats:
+def _coincidences(votes: Votes, value_V: Ints, size: int) -> Floats:
     """Of every comparison: how often each two values were given to the same thing, weighted as Krippendorff says."""
-    place = {value: number for number, value in enumerate(domain)}
-    counts_U_K = np.zeros((len(units), len(domain)))
-    given = [(unit, place[value]) for unit, values in enumerate(units.values()) for value in values.values()]
-    np.add.at(counts_U_K, tuple(np.array(given).T), 1)
-    pairs_U_K_K = counts_U_K[:, :, None] * counts_U_K[:, None, :] - counts_U_K[:, :, None] * np.eye(len(domain))
+    _, first_U, unit_V = np.unique(votes.unit_V, return_index=True, return_inverse=True)
+    counts_U_K = np.bincount(unit_V * size + value_V, minlength=len(first_U) * size).reshape(-1, size).astype(float)
+    pairs_U_K_K = counts_U_K[:, :, None] * counts_U_K[:, None, :] - counts_U_K[:, :, None] * np.eye(size)
     pairs_U_K_K /= counts_U_K.sum(axis=1)[:, None, None] - 1
-    comparisons, comparison_U = np.unique([comparison for comparison, _ in units], return_inverse=True)
-    coincidences_C_K_K = np.zeros((len(comparisons), len(domain), len(domain)))
-    np.add.at(coincidences_C_K_K, comparison_U, pairs_U_K_K)
-    return coincidences_C_K_K
+    _, first_unit_C = np.unique(votes.comparison_V[first_U], return_index=True)  # units are numbered by comparison
+    return np.asarray(np.add.reduceat(pairs_U_K_K, first_unit_C))
 
 
-def _share(same: Sequence[tuple[int, float]], confidence: float) -> Estimate | None:
-    # Two who agree "win" against two who do not: the arithmetic of a win rate, clusters included.
-    if not same:
+def _others(votes: Votes) -> tuple[Ints, Ints]:
+    """Of every vote: how many others there are on the same thing, and how many of them are equal to it."""
+    _, said_V, said_S = np.unique(
+        votes.unit_V * (votes.value_V.max(initial=0) + 1) + votes.value_V, return_inverse=True, return_counts=True
+    )
+    return np.bincount(votes.unit_V)[votes.unit_V] - 1, said_S[said_V] - 1
+
+
+def _share(comparison_V: Ints, equal_V: NDArray[Any], others_V: NDArray[Any], confidence: float) -> Estimate | None:
+    """Who agree "win" against who do not: the arithmetic of a win rate, comparisons being the clusters."""
+    _, comparison_V = np.unique(comparison_V, return_inverse=True)
+    equal_C, others_C = (np.bincount(comparison_V, weights=weights_V) for weights_V in (equal_V, others_V))
+    shared_C = others_C > 0
+    if not shared_C.any():
         return None
-    rate = win_rate(same, confidence)
-    return Estimate(rate.rate, min(rate.low, rate.rate), max(rate.high, rate.rate), rate.prompts)
+    low, high = clustered_interval(equal_C[shared_C], others_C[shared_C], confidence)
+    value = float(equal_C.sum() / others_C.sum())
+    return Estimate(value, min(low, value), max(high, value), int(shared_C.sum()))
 
 
 def _alpha(coincidences_B_K_K: Floats, level: str) -> Floats:

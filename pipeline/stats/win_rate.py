@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 
@@ -39,23 +41,30 @@ def win_rate(outcomes: Iterable[tuple[int, float]], confidence: float = 0.95) ->
         by_prompt[prompt].append(outcome)
     if not by_prompt:
         raise ValueError("no comparisons to take a win rate of")
+    sums = np.array([sum(group) for group in by_prompt.values()])
+    sizes = np.array([len(group) for group in by_prompt.values()])
+    low, high = clustered_interval(sums, sizes, confidence)
     values = np.concatenate([np.asarray(group) for group in by_prompt.values()])
-
-    per_prompt = len(values) / len(by_prompt)  # an imaginary prompt weighs as much as a mean real one
-    sums = np.array([sum(group) for group in by_prompt.values()] + [per_prompt, 0.0])
-    sizes = np.array([len(group) for group in by_prompt.values()] + [per_prompt, per_prompt])
-    clusters = len(sums)
-    centre = sums.sum() / sizes.sum()
-    residuals = sums - centre * sizes
-    error = np.sqrt(clusters / (clusters - 1) * (residuals**2).sum()) / sizes.sum()
-    half = stats.t.ppf((1 + confidence) / 2, df=clusters - 1) * error
     return WinRate(
         rate=float(values.mean()),
-        low=float(max(0.0, centre - half)),
-        high=float(min(1.0, centre + half)),
+        low=low,
+        high=high,
         comparisons=len(values),
         prompts=len(by_prompt),
         wins=int((values == 1).sum()),
         ties=int((values == 0.5).sum()),
         losses=int((values == 0).sum()),
     )
+
+
+def clustered_interval(sums_C: NDArray[Any], sizes_C: NDArray[Any], confidence: float) -> tuple[float, float]:
+    """The interval that `win_rate` describes, from the outcomes of each of C clusters: their sum, and their number."""
+    per_cluster = sizes_C.sum() / len(sizes_C)  # an imaginary prompt weighs as much as a mean real one
+    sums = np.concatenate([sums_C, [per_cluster, 0.0]])
+    sizes = np.concatenate([sizes_C, [per_cluster, per_cluster]])
+    clusters = len(sums)
+    centre = sums.sum() / sizes.sum()
+    residuals = sums - centre * sizes
+    error = np.sqrt(clusters / (clusters - 1) * (residuals**2).sum()) / sizes.sum()
+    half = stats.t.ppf((1 + confidence) / 2, df=clusters - 1) * error
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
