@@ -34,8 +34,10 @@ demo: $(VENV)/.run ## Run the whole loop, two rounds, with simulated annotators
 ui: $(VENV)/.run ## Open the labeling UI on the same store
 	$(BIN)/prefloop ui $(ARGS)
 
+# A worker takes half of all tests in their order, so that a module's server serves them all; who is done first takes
+# over half of what the other still has. By whole files the last one, a storm or a browser, would keep one core idle.
 test: $(VENV)/.dev ## Run the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

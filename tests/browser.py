@@ -148,6 +148,7 @@ def serving(store_url: str) -> Iterator[Server]:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
+    """A Chromium. Tests take the fixture `browser`, one for all; profiles (`new_context`) keep them apart."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable(), args=ARGS)
         yield browser

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import URL, Engine, create_engine, make_url, text
@@ -19,6 +19,9 @@ from db import candidates, clock, comparisons, prompts, queues, versions
 from db.engine import open_engine, open_store
 from db.words import QueueKind
 from pipeline.environment import prepare
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -151,6 +154,18 @@ def run_sql(server: URL, *statements: str) -> None:
         for statement in statements:
             connection.execute(text(statement))
     admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """A Chromium for all tests of this process, each of which opens a profile of its own.
+
+    From then on the main thread has a running event loop, Playwright's: a test that needs one takes another thread.
+    """
+    from browser import chromium
+
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from browser import Desk, Pair, Said, Server, chromium, question, said_by, seed, serving, sqlite_url
-from playwright.sync_api import BrowserContext, expect
+from browser import Desk, Pair, Said, Server, question, said_by, seed, serving, sqlite_url
+from playwright.sync_api import Browser, BrowserContext, expect
 from sqlalchemy import Engine, select
 
 from db import annotators
@@ -19,10 +19,11 @@ PAIRS: list[Pair] = [(question(f"question {n}"), f"one answer to {n}", f"another
 
 
 @pytest.fixture(scope="module")
-def profile() -> Iterator[BrowserContext]:
+def profile(browser: Browser) -> Iterator[BrowserContext]:
     """One browser profile: the files of the page are fetched once for all tests."""
-    with chromium() as browser:
-        yield browser.new_context(viewport={"width": 1280, "height": 800})
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield context
+    context.close()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Desk, Server, chromium, question, said_by, serving, sqlite_url
+from browser import Desk, Server, question, said_by, serving, sqlite_url
 from playwright.sync_api import Browser, expect
 from sqlalchemy import Engine
 
@@ -87,7 +87,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser, listener: Listener) -> Iterator[Site]:
     """A server whose store holds each hostile text as prompt, candidates, guidelines and name of a queue."""
     url = sqlite_url(tmp_path_factory.mktemp("store"))
     engine = open_store(url)
@@ -103,7 +103,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, listener: Listener) -> Iterat
             candidates.store(session, base.id, {}, 0, answers)
             asked = [one.id for one in candidates.of_version(session, base.id, {}, 0, [prompt_id])]
             comparisons.create(session, queue.id, prompt_id, asked, overlap=99)
-    with serving(url) as server, chromium() as browser:
+    with serving(url) as server:
         yield Site(server, engine, browser, texts)
     engine.dispose()
 

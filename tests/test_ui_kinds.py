@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from browser import Desk, Said, Server, chromium, question, said_by, serving, sqlite_url
+from browser import Desk, Said, Server, question, said_by, serving, sqlite_url
 from playwright.sync_api import Browser, expect
 from sqlalchemy import Engine
 
@@ -39,7 +39,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Site]:
     """A server whose store has a queue of each kind and asks everybody everything."""
     url = sqlite_url(tmp_path_factory.mktemp("store"))
     engine = open_store(url)
@@ -59,7 +59,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 candidates.store(session, base.id, {}, 0, answers)
                 asked = [one.id for one in candidates.of_version(session, base.id, {}, 0, [prompt_id])]
                 comparisons.create(session, queue.id, prompt_id, asked, overlap=99)
-    with serving(url) as server, chromium() as browser:
+    with serving(url) as server:
         yield Site(server, engine, browser)
     engine.dispose()
 

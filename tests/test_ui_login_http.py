@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import anyio
 import pytest
+from anyio.from_thread import start_blocking_portal
 from browser import free_port, sqlite_url
 from guarded import FORM, HTML, SECRET, Answer, Guarded, Site, Visitor, guarding, newcomer, opened_site
 from sqlalchemy import Engine, select, text
@@ -366,5 +366,7 @@ def test_no_page_hears_what_is_pressed_on_it_after_its_login_has_ended(
         raise AssertionError(f"the gate sent {message}")
 
     cookie = f"{identity.COOKIE}={token}".encode()
-    anyio.run(Gate(page), {"type": "websocket", "path": "/", "headers": [(b"cookie", cookie)]}, browser, nothing)
+    scope = {"type": "websocket", "path": "/", "headers": [(b"cookie", cookie)]}
+    with start_blocking_portal() as portal:  # in a thread of its own: the browser's driver may have a loop in this one
+        portal.call(Gate(page), scope, browser, nothing)
     assert heard == [BackMsg.FromString(press), BackMsg(rerun_script=ClientState())]

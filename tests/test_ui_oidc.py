@@ -15,11 +15,11 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from browser import Pair, chromium, free_port, question, seed, sqlite_url
+from browser import Pair, free_port, question, seed, sqlite_url
 from guarded import Guarded, guarding
 from joserfc import jwt
 from joserfc.jwk import RSAKey
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 from sqlalchemy import Engine
 
 from db import annotators
@@ -131,11 +131,11 @@ def providing(provider: Provider) -> Iterator[Provider]:
         server.shutdown()
 
 
-def test_one_logs_in_at_the_provider_and_comes_back_as_an_annotator(tmp_path: Path) -> None:
+def test_one_logs_in_at_the_provider_and_comes_back_as_an_annotator(tmp_path: Path, browser: Browser) -> None:
     engine = seed(sqlite_url(tmp_path), PAIRS)
     file = tmp_path / "secrets.toml"
     server = Guarded(sqlite_url(tmp_path), options={"auth": "oidc", "secrets": file})
-    with providing(Provider({"sub": "17", "name": "Ann <b>Smith</b>"})) as provider, chromium() as browser:
+    with providing(Provider({"sub": "17", "name": "Ann <b>Smith</b>"})) as provider:
         file.write_text(
             f"""[auth]
 redirect_uri = "{server.url}/oauth2callback"
@@ -166,4 +166,5 @@ server_metadata_url = "{provider.url}/.well-known/openid-configuration"
             expect(page.get_by_text("You may not label here any more")).to_be_visible(timeout=15_000)
             page.get_by_role("button", name="Log out").click()
             expect(button).to_be_visible(timeout=15_000)
+            page.close()
     engine.dispose()

@@ -381,6 +381,7 @@ def test_one_who_may_not_label_any_more_is_told_why(store: Store) -> None:
     engine = store(TWO)
     page = Page("ann").begin()
     with writing(engine) as session:
+        annotators.add(session, "an admin who stays", "admin")
         annotators.disable(session, annotators.by_name(session, "ann").id)
     page.answer("left")
     assert page.news["screen"] == "refused"
