@@ -24,7 +24,7 @@ def body(engine: Engine, person: Person) -> None:
         return
     burn_down(engine, person, {line.queue.id: line.queue.name for line in queues})
     by_queue(queues)
-    by_hour(engine, person)
+    over_time(engine, person)
     by_annotator(engine, person)
 
 
@@ -43,6 +43,16 @@ def burn_down(engine: Engine, person: Person, queues: dict[int, str]) -> None:
         st.altair_chart(
             charts.burn_down(found.points), alt=f"Judgments owed over time: {found.owed:,} now.", key="burn-down"
         )
+    else:
+        manage.remark(nothing_to_draw(found))
+
+
+def nothing_to_draw(found: BurnDown) -> str:
+    if found.since is None:
+        return "Nothing is asked here, so nothing is owed: fill the queue on the page queues."
+    if not found.judged:
+        return f"Asked since {manage.when(found.since)}, and nobody has answered yet: a line begins when somebody does."
+    return "The first questions were asked a moment ago: the line begins when there are three minutes to show."
 
 
 def pace(pace: Pace | None) -> tuple[Cell, str]:
@@ -88,16 +98,16 @@ def by_queue(lines: list[office_queues.QueueLine]) -> None:
     )
 
 
-def by_hour(engine: Engine, person: Person) -> None:
-    manage.section("by hour")
+def over_time(engine: Engine, person: Person) -> None:
+    manage.section("over time")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         span = st.segmented_control("span", list(SPANS), default="last 7 days", label_visibility="collapsed")
         simulated = st.toggle("simulated annotators too", key="simulated")
     kinds: list[AnnotatorKind] = ["human", "simulated"] if simulated else ["human"]
-    slots = office_progress.hours(engine, person.annotator_id, kinds, SPANS[span or "last 7 days"])
-    if slots:
-        total = sum(slot.judgments for _, slot in slots)
-        st.altair_chart(charts.hours(slots), alt=f"Judgments by hour: {total:,} in {len(slots):,} hours.", key="hours")
+    found = office_progress.bars(engine, person.annotator_id, kinds, SPANS[span or "last 7 days"])
+    if found.slots:
+        total = sum(slot.judgments for _, slot in found.slots)
+        st.altair_chart(charts.bars(found), alt=f"Judgments by {found.grain}: {total:,} in all.", key="over-time")
     else:
         manage.remark("Nobody judged anything in this time.")
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ ACTS: dict[str, Callable[[Engine, int], object]] = {
     "resume": lambda engine, who: office_queues.resume(engine, who, 1),
     "fill": lambda engine, who: office_queues.fill(engine, who, 1, None, None, None),
     "burn down": lambda engine, who: office_progress.burn_down(engine, who, None),
-    "hours": lambda engine, who: office_progress.hours(engine, who, ["human"], 7),
+    "bars": lambda engine, who: office_progress.bars(engine, who, ["human"], 7),
     "annotators": lambda engine, who: office_progress.annotators(engine, who, True),
     "quality": lambda engine, who: office_quality.quality(engine, who, "human"),
     "search": lambda engine, who: office_prompts.search(engine, who, "", None, None, False, 1),
@@ -229,6 +230,69 @@ def test_progress_says_what_is_owed_and_for_how_long(office: Engine) -> None:
     assert found.pace is not None
     assert found.pace.hours_left == pytest.approx(found.owed / found.pace.per_hour)
     assert f"{found.owed:,} judgments" in html(page("progress"))
+
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def aged(store: Engine, monkeypatch: pytest.MonkeyPatch, age: timedelta, answers: int) -> int:
+    """Four questions asked at noon, and answers between then and now; the id of the admin who gave them."""
+    moments = [NOON]
+    monkeypatch.setattr("db.clock.now", lambda: moments[0])
+    seed(str(store.url), [(question(f"q{n}"), "one", "another") for n in range(4)]).dispose()
+    with writing(store) as session:
+        me = annotators.ensure(session, "me", "human", role="admin").id
+    for _ in range(answers):
+        moments[0] += age / (answers + 1)
+        with writing(store) as session:
+            task = comparisons.next_assignment(session, me)
+            assert task is not None
+            judgments.submit(session, task.assignment_id, me, Said("left"))
+    moments[0] = NOON + age
+    return me
+
+
+@pytest.mark.parametrize(
+    ("age", "step", "grain"),
+    [
+        (timedelta(minutes=8), timedelta(minutes=1), "minute"),
+        (timedelta(hours=9), timedelta(minutes=10), "hour"),
+        (timedelta(days=12), timedelta(hours=1), "hour"),
+        (timedelta(days=80), timedelta(days=1), "day"),
+    ],
+)
+def test_the_charts_of_progress_are_as_fine_as_the_store_is_young(
+    empty: Engine, monkeypatch: pytest.MonkeyPatch, age: timedelta, step: timedelta, grain: str
+) -> None:
+    me = aged(empty, monkeypatch, age, answers=3)
+    found = office_progress.burn_down(empty, me, None)
+    assert [point.judgments for point in found.points] == [0, 4, 4, 3, 2, 1, 1]
+    at = [point.at for point in found.points]
+    assert at[0] == at[1] <= NOON < at[0] + step
+    assert at[2] == at[0] + step
+    for number, changed in enumerate(at[3:6], start=1):
+        assert timedelta() < changed - (NOON + age * number / 4) <= step
+    assert at[-1] == NOON + age
+    by_time = office_progress.bars(empty, me, ["human"], None)
+    assert (by_time.grain, sum(slot.judgments for _, slot in by_time.slots)) == (grain, 3)
+    assert "begins when" not in html(page("progress", "me"))
+
+
+@pytest.mark.parametrize(
+    ("minutes", "answers", "said"),
+    [
+        (9, 0, "and nobody has answered yet: a line begins when somebody does"),
+        (2, 1, "a moment ago: the line begins when there are three minutes to show"),
+    ],
+)
+def test_progress_draws_no_line_before_it_has_a_course(
+    empty: Engine, monkeypatch: pytest.MonkeyPatch, minutes: int, answers: int, said: str
+) -> None:
+    me = aged(empty, monkeypatch, timedelta(minutes=minutes), answers)
+    assert office_progress.burn_down(empty, me, None).points == []
+    shown = html(page("progress", "me"))
+    assert said in shown
+    assert f"{4 - answers} judgments" in shown
 
 
 def test_quality_shows_agreement_with_intervals(office: Engine) -> None:
