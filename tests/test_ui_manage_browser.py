@@ -18,12 +18,6 @@ from db.engine import reading
 
 PAGES = ("queues", "progress", "quality", "prompts", "data", "people")
 SCREENS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
-_QUIET = """new Promise(resolve => {
-    const drawn = () => { watcher.disconnect(); requestAnimationFrame(() => requestAnimationFrame(resolve)) };
-    let timer = setTimeout(drawn, 150);
-    const watcher = new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(drawn, 150) });
-    watcher.observe(document.body, {subtree: true, childList: true, attributes: true});
-})"""  # nothing of the page has changed for 150 ms
 _OVERFLOW = "document.querySelector('.stMain').scrollWidth - document.querySelector('.stMain').clientWidth"
 
 
@@ -67,7 +61,7 @@ class Visit:
     def settle(self) -> "Visit":
         expect(self.page.locator(".stApp[data-test-script-state=notRunning]")).to_be_visible(timeout=20_000)
         expect(self.page.locator(".stException")).to_have_count(0)
-        self.page.evaluate(_QUIET)  # charts and grids draw after the script has ended
+        self.page.wait_for_timeout(400)  # charts and grids draw after the script has ended
         return self
 
     def unfold(self) -> "Visit":
