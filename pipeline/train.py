@@ -12,6 +12,7 @@ from db.engine import reading, writing
 from db.tables import Round, Version
 from db.words import VersionKind
 
+from . import checkpoints
 from .context import Context
 from .pairs import split_by_prompt
 from .pictures import save_loss_picture
@@ -26,7 +27,7 @@ def train_reward_version(ctx: Context, frozen: Frozen, round_: Round | None = No
     from .train_reward import RewardSettings, train_reward
 
     section = ctx.workspace.settings.reward
-    settings = RewardSettings(**section.model_dump(), lora=_lora(ctx), dtype=ctx.workspace.settings.model.dtype)
+    settings = RewardSettings(**section.model_dump(), **_shared(ctx))
     train_rows, heldout_rows = split_by_prompt(frozen.rows, REWARD_HELDOUT_SHARE)
     seed = ctx.workspace.settings.seed if seed is None else seed
 
@@ -52,7 +53,7 @@ def train_dpo_version(
     from .train_dpo import DpoSettings, train_dpo
 
     section = ctx.workspace.settings.dpo
-    settings = DpoSettings(**section.model_dump(), lora=_lora(ctx), dtype=ctx.workspace.settings.model.dtype)
+    settings = DpoSettings(**section.model_dump(), **_shared(ctx))
     seed = ctx.workspace.settings.seed if seed is None else seed
 
     def work(run: RecordedRun, on_metrics: Any) -> Any:
@@ -70,10 +71,16 @@ def train_dpo_version(
     return _train_version(ctx, "dpo", asdict(settings), seed, frozen, parent, round_, work)
 
 
-def _lora(ctx: Context) -> Any:
+def _shared(ctx: Context) -> dict[str, Any]:
+    """The settings that all stages have in common."""
     from .training import LoraSettings
 
-    return LoraSettings(**ctx.workspace.settings.lora.model_dump())
+    settings = ctx.workspace.settings
+    return {
+        "lora": LoraSettings(**settings.lora.model_dump()),
+        "dtype": settings.model.dtype,
+        "checkpoint_steps": settings.training.checkpoint_steps,
+    }
 
 
 def _train_version(
@@ -86,7 +93,8 @@ def _train_version(
     round_: Round | None,
     work: Any,
 ) -> Version:
-    mark = fingerprint(stage, config, seed, frozen.snapshot.sha256, parent.base_sha256, parent.adapter_sha256)
+    deciding = {key: value for key, value in config.items() if key != "checkpoint_steps"}  # which changes no result
+    mark = fingerprint(stage, deciding, seed, frozen.snapshot.sha256, parent.base_sha256, parent.adapter_sha256)
     done = finished_run(ctx, mark)
     if done is not None:
         with reading(ctx.engine) as session:
@@ -105,8 +113,7 @@ def _train_version(
         try:
             result = work(run, on_metrics)
         finally:
-            for leftover in ("adapter.partial", "adapter.trainer"):
-                shutil.rmtree(run.folder / leftover, ignore_errors=True)
+            shutil.rmtree(run.folder / "adapter.partial", ignore_errors=True)
         save_loss_picture(result.metrics, run.folder / "loss.png", stage)
         summary = {**result.summary, "seconds": round(result.seconds, 1), "pairs": len(frozen.rows)}
         kind: VersionKind = "reward" if stage == "reward" else "policy"
@@ -125,4 +132,5 @@ def _train_version(
                 actor=ctx.actor,
             )
             run.finish(session, summary, result.tokens, result.peak_memory_bytes)
+        shutil.rmtree(checkpoints.root_of(result.adapter), ignore_errors=True)
     return version
