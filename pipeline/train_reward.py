@@ -35,6 +35,7 @@ class RewardSettings:
     center_coefficient: float = 0.01  # pulls the mean reward to 0 (Eisenstein et al. 2023, arXiv:2312.09244)
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: str = "auto"
+    load_in_4bit: bool = False
     checkpoint_steps: int = 25  # steps between checkpoints; 0: only when told to stop
 
 
@@ -63,7 +64,7 @@ def train_reward(
         rejected = sequence_ids(tokenizer, row.messages, row.rejected, row.rejected_ended, settings.max_length)
         return {"chosen_ids": chosen, "rejected_ids": rejected, "length": max(len(chosen), len(rejected))}
 
-    model = classifier(base, settings.dtype, tokenizer, seed)
+    model = classifier(base, settings.dtype, tokenizer, seed, settings.load_in_4bit)
     metrics = MetricsCallback(on_metrics)
     trainer = RewardTrainer(
         model=model,

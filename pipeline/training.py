@@ -28,6 +28,8 @@ from .trainer_checkpoints import train_with_checkpoints
 Metric = tuple[str, int, float]  # name, step, value
 OnMetrics = Callable[[list[Metric], float], None]  # new metrics, share of the training that is done (0 to 1)
 
+VARIANTS = ("lora", "rslora", "dora")
+CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # PEFT's initialisations that do
 ADAPTER_FILE = "adapter_model.safetensors"
 
 
@@ -43,9 +45,18 @@ class LoraSettings:
     alpha: int = 32
     target_modules: str = "all-linear"  # or layer names separated by commas
     layer_share: float = 0.5  # of the layers, from the top, 0 to 1
+    variant: str = "lora"  # or rslora (arXiv:2312.03732): scale alpha / √rank; or dora (arXiv:2402.09353)
 
     def config(self, model: Any, task_type: str, modules_to_save: list[str] | None = None) -> LoraConfig:
-        """PEFT's configuration for this model. Raises PrefloopError for layer names that it does not have."""
+        """PEFT's configuration for this model. Raises PrefloopError for an unknown variant or layer name."""
+        if self.variant not in VARIANTS:
+            reason = (
+                f"{self.variant} changes the base's own weights, so that neither its adapter nor a reference stands on "
+                "the recorded base"
+                if self.variant in CHANGE_THE_BASE
+                else f"{self.variant!r} is not known"
+            )
+            raise PrefloopError(f"lora.variant: {reason}; use one of {', '.join(VARIANTS)}")
         count = model.config.get_text_config().num_hidden_layers
         first = count - max(1, round(count * self.layer_share))
         in_layers = {
@@ -62,6 +73,8 @@ class LoraSettings:
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=0.0,
+            use_rslora=self.variant == "rslora",
+            use_dora=self.variant == "dora",
             target_modules=sorted(wanted),
             layers_to_transform=list(range(first, count)),
             task_type=task_type,

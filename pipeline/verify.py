@@ -13,7 +13,8 @@ from db.runs import list_runs
 
 from . import checkpoints, embedded_model
 from .context import Context
-from .pairs import PairPolicy, build
+from .pairs import PairPolicy
+from .snapshot import build_rows
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def _snapshots(ctx: Context) -> Iterator[Damage]:
         for snapshot in snapshots.list_snapshots(session):
             name = f"snapshot {snapshot.id}"
             rows = judgments.by_ids(session, snapshots.judgment_ids(session, snapshot.id))
-            rebuilt = build(rows, PairPolicy.from_dict(snapshot.policy))
+            rebuilt = build_rows(rows, PairPolicy.from_dict(snapshot.policy))
             if rebuilt.sha256 != snapshot.sha256:
                 yield Damage("snapshot", name, f"rebuilds to {rebuilt.sha256[:12]}, not to {snapshot.sha256[:12]}")
             heldout = {row.prompt_id for row in rows if row.split == "heldout"}
