@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.console import Console
 from . import workspace
 from .context import Context
 from .errors import PrefloopError
+from .pairs import Shape
 
 console = Console()
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -34,6 +35,12 @@ def opened(quiet: bool = False) -> Iterator[Context]:
 
 def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def row_shape(text: str) -> Shape:
+    if text not in get_args(Shape):
+        raise PrefloopError(f"--shape {text!r}: use {', '.join(get_args(Shape))}")
+    return cast(Shape, text)
 
 
 def annotators_kind(text: str) -> Literal["human", "simulated"]:

@@ -13,7 +13,7 @@ from db import prompts, snapshots, versions
 from db.engine import reading, writing
 
 from . import import_prompts
-from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json
+from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json, row_shape
 from .errors import PrefloopError
 
 prompts_app = typer.Typer(no_args_is_help=True, help="Prompts: import, add, list.")
@@ -108,13 +108,16 @@ def simulate(
 
 
 @snapshot_app.command("create")
-def snapshot_create(annotators: AnnotatorKind = "human") -> None:
+def snapshot_create(
+    annotators: AnnotatorKind = "human",
+    shape: Annotated[str, typer.Option(help="Of the rows: pairs, demonstrations or thumbs.")] = "pairs",
+) -> None:
     """Freeze today's judgments into training rows."""
     from .pairs import PairPolicy
     from .snapshot import freeze
 
     with opened() as ctx:
-        frozen = freeze(ctx, PairPolicy(annotators=annotators_kind(annotators)))
+        frozen = freeze(ctx, PairPolicy(shape=row_shape(shape), annotators=annotators_kind(annotators)))
     word = "created" if frozen.created else "exists already"
     console.print(f"snapshot {frozen.snapshot.id} {word}: {frozen.snapshot.counts}", highlight=False)
 
@@ -129,5 +132,5 @@ def snapshot_show(snapshot: str, rows: bool = False, as_json: JsonFlag = False) 
             row = snapshots.get(session, snapshot)
         facts = {"id": row.id, "sha256": row.sha256, "policy": row.policy, "counts": row.counts}
         if rows:
-            facts["rows"] = [pair.__dict__ for pair in rebuild(ctx, row)]
+            facts["rows"] = [made.__dict__ for made in rebuild(ctx, row)]
     print_json(facts)

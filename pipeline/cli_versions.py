@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from db import runs, snapshots, versions
 from db.engine import reading, writing
+from db.tables import Version
 
 from . import report
 from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json
@@ -15,6 +17,7 @@ from .context import Context
 from .errors import PrefloopError
 
 if TYPE_CHECKING:
+    from .pairs import Shape
     from .snapshot import Frozen
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a reward model or a policy on a snapshot.")
@@ -22,17 +25,36 @@ versions_app = typer.Typer(no_args_is_help=True, help="Versions of the policy an
 runs_app = typer.Typer(no_args_is_help=True, help="Runs: what was executed, with which result.")
 
 
-def _frozen(ctx: Context, snapshot: str | None, annotators: str) -> Frozen:
+def _frozen(ctx: Context, snapshot: str | None, annotators: str, shape: Shape = "pairs") -> Frozen[Any]:
     from .pairs import PairPolicy
-    from .snapshot import Frozen, freeze, rebuild
+    from .snapshot import Frozen, freeze, rebuild, shape_of
 
     if snapshot is None:
-        return freeze(ctx, PairPolicy(annotators=annotators_kind(annotators)))
+        return freeze(ctx, PairPolicy(shape=shape, annotators=annotators_kind(annotators)))
     with reading(ctx.engine) as session:
         row = snapshots.get(session, snapshot)
+    if shape_of(row) != shape:
+        raise PrefloopError(
+            f"snapshot {row.id} holds {shape_of(row)}, and this stage learns from {shape}; "
+            f"make one with `prefloop snapshot create --shape {shape}`"
+        )
     return Frozen(row, rebuild(ctx, row), created=False)
 
 
+def _start(ctx: Context, parent: str | None) -> Version:
+    from .promote import ensure_current
+
+    current = ensure_current(ctx)
+    if parent is None:
+        return current
+    with reading(ctx.engine) as session:
+        start = versions.by_name(session, parent)
+    if start.kind != "policy":
+        raise PrefloopError(f"--parent {parent} is a {start.kind} model; a policy starts from a policy, as v0")
+    return start
+
+
+ParentOption = Annotated[str | None, typer.Option(help="Version to start from; default the current one.")]
 SnapshotOption = Annotated[str | None, typer.Option(help="Id or sha256 prefix; default: freeze today's judgments.")]
 
 
@@ -50,19 +72,54 @@ def train_reward(snapshot: SnapshotOption = None, annotators: AnnotatorKind = "h
 def train_dpo(
     snapshot: SnapshotOption = None,
     annotators: AnnotatorKind = "human",
-    parent: Annotated[str | None, typer.Option(help="Version to start from; default the current one.")] = None,
+    parent: ParentOption = None,
     seed: int | None = None,
 ) -> None:
     """Train a policy by direct preference optimisation."""
-    from .promote import ensure_current
     from .train import train_dpo_version
 
     with opened() as ctx:
-        start = ensure_current(ctx)
-        if parent:
-            with reading(ctx.engine) as session:
-                start = versions.by_name(session, parent)
-        version = train_dpo_version(ctx, _frozen(ctx, snapshot, annotators), start, seed=seed)
+        version = train_dpo_version(ctx, _frozen(ctx, snapshot, annotators), _start(ctx, parent), seed=seed)
+        report.print_version(console, ctx, version)
+
+
+@train_app.command("sft")
+def train_sft(
+    text: Annotated[
+        list[Path] | None, typer.Option(help="A plain text file to continue pre-training on; may be repeated.")
+    ] = None,
+    snapshot: SnapshotOption = None,
+    annotators: AnnotatorKind = "human",
+    parent: ParentOption = None,
+    seed: int | None = None,
+) -> None:
+    """Train a policy on edits and demonstrations, or with --text on plain text."""
+    from .texts import read_texts
+    from .train import train_sft_version
+
+    if text and snapshot is not None:
+        raise PrefloopError(f"--text and --snapshot {snapshot} are two trainings; do one, then the other by --parent")
+    texts = read_texts(text or [])
+    with opened() as ctx:
+        start = _start(ctx, parent)
+        version = train_sft_version(
+            ctx, texts or _frozen(ctx, snapshot, annotators, "demonstrations"), start, seed=seed
+        )
+        report.print_version(console, ctx, version)
+
+
+@train_app.command("kto")
+def train_kto(
+    snapshot: SnapshotOption = None,
+    annotators: AnnotatorKind = "human",
+    parent: ParentOption = None,
+    seed: int | None = None,
+) -> None:
+    """Train a policy on thumbs and ratings."""
+    from .train import train_kto_version
+
+    with opened() as ctx:
+        version = train_kto_version(ctx, _frozen(ctx, snapshot, annotators, "thumbs"), _start(ctx, parent), seed=seed)
         report.print_version(console, ctx, version)
 
 

@@ -27,6 +27,7 @@ class ModelSection(Section):
         "auto", description="weights in memory; auto is bfloat16 where the hardware has it"
     )
     chat_template: str = Field("", description="path of a .jinja file for a model without a chat template")
+    load_in_4bit: bool = Field(False, description="train over a base in 4 bits; needs CUDA and bitsandbytes")
 
 
 class SamplingSection(Section):
@@ -55,6 +56,13 @@ class LoraSection(Section):
     alpha: int = Field(32, ge=1, description="scale; the update is multiplied by alpha / rank")
     target_modules: str = Field("all-linear", description='"all-linear", or layer names separated by commas')
     layer_share: float = Field(0.5, gt=0, le=1, description="share of the layers, from the top, with an adapter")
+    variant: str = Field("lora", description="lora, rslora (scale alpha / sqrt(rank)) or dora (slower, finer)")
+
+
+class TrainingSection(Section):
+    checkpoint_steps: int = Field(
+        25, ge=0, description="steps between the checkpoints of every training stage; 0: only when told to stop"
+    )
 
 
 class RewardSection(Section):
@@ -66,7 +74,11 @@ class RewardSection(Section):
 
 
 class DpoSection(Section):
-    loss_type: str = Field("sigmoid", description="any loss of TRL's DPOTrainer: sigmoid, ipo, hinge, robust, ...")
+    loss_type: str = Field(
+        "sigmoid",
+        description="sigmoid, sigmoid_norm, ipo, hinge, robust, exo_pair, nca_pair, bco_pair, sppo_hard, aot, "
+        "aot_unpaired, apo_zero, apo_down or discopop (docs/training.md)",
+    )
     beta: float = Field(0.1, gt=0, description="strength of the pull to the reference")
     label_smoothing: float = Field(
         0.0, ge=0, lt=0.5, description="assumed share of wrong labels, 0 to 0.5; only with loss robust, exo_pair or aot"
@@ -76,6 +88,25 @@ class DpoSection(Section):
     learning_rate: float = Field(1e-3, gt=0, description="peak, per step")
     epochs: int = Field(2, ge=1, description="passes over the pairs")
     batch_size: int = Field(4, ge=1, description="pairs a step")
+    max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
+
+
+class SftSection(Section):
+    learning_rate: float = Field(5e-4, gt=0, description="peak, per step")
+    epochs: int = Field(2, ge=1, description="passes over the demonstrations, or over the text")
+    batch_size: int = Field(8, ge=1, description="demonstrations, or pieces of text, a step")
+    max_length: int = Field(
+        512, ge=16, description="tokens, prompt and answer, longer ones are cut; of a piece of text"
+    )
+
+
+class KtoSection(Section):
+    loss_type: str = Field("kto", description="kto or apo_zero_unpaired")
+    beta: float = Field(0.1, gt=0, description="strength of the pull to the reference")
+    reference: Literal["parent", "base"] = Field("parent", description="what the policy is anchored to")
+    learning_rate: float = Field(5e-4, gt=0, description="peak, per step")
+    epochs: int = Field(2, ge=1, description="passes over the answers")
+    batch_size: int = Field(8, ge=1, description="answers a step; 2 or more for the loss kto")
     max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
 
 
@@ -107,8 +138,11 @@ class Settings(BaseSettings):
     label: LabelSection = LabelSection()
     simulate: SimulateSection = SimulateSection()
     lora: LoraSection = LoraSection()
+    training: TrainingSection = TrainingSection()
     reward: RewardSection = RewardSection()
     dpo: DpoSection = DpoSection()
+    sft: SftSection = SftSection()
+    kto: KtoSection = KtoSection()
     compare: CompareSection = CompareSection()
 
     @classmethod
@@ -160,4 +194,6 @@ def template() -> str:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from trl.trainer import dpo_trainer
+from trl.trainer import dpo_trainer, kto_trainer, sft_trainer
 from trl.trainer.utils import FusedCausalLMOutput
 
 from .language_model import best_device
@@ -22,16 +22,19 @@ from .language_model import best_device
 
 @contextmanager
 def completion_only_head() -> Iterator[None]:
-    """Within: DPOTrainer is constructed with this head. With a GPU nothing changes: TRL's kernel is the better one."""
+    """Within: TRL's trainers are constructed with this head. With a GPU nothing changes: TRL's kernel is better."""
     if best_device().type != "cpu":
         yield
         return
     original = dpo_trainer.add_fused_lm_head
-    dpo_trainer.add_fused_lm_head = add_completion_head
+    users = (dpo_trainer, kto_trainer, sft_trainer)
+    for module in users:
+        module.add_fused_lm_head = add_completion_head
     try:
         yield
     finally:
-        dpo_trainer.add_fused_lm_head = original
+        for module in users:
+            module.add_fused_lm_head = original
 
 
 def add_completion_head(model: Any, outputs: tuple[str, ...] = ("log_probs",)) -> None:

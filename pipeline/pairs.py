@@ -33,11 +33,14 @@ from db.hashing import canonical_json, sha256_text
 from db.judgments import JudgmentRow
 from db.words import Purpose
 
+Shape = Literal["pairs", "demonstrations", "thumbs"]
+
 
 @dataclass(frozen=True)
 class PairPolicy:
     """What a snapshot was made of. Stored with it, so that it can be rebuilt."""
 
+    shape: Shape = "pairs"  # of its rows: PreferenceRow, DemonstrationRow or ThumbRow
     annotators: Literal["human", "simulated"] = "human"
     purposes: tuple[Purpose, ...] = ("train", "repeat")
     rounds: tuple[int, ...] | None = None  # ids of rounds; None: all

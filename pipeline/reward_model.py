@@ -21,9 +21,10 @@ from .language_model import (
     quiet_loading,
     resolve_dtype,
 )
+from .policy_model import four_bit_arguments
 
 
-def classifier(base: Path, dtype: str, tokenizer: Any, seed: int) -> Any:
+def classifier(base: Path, dtype: str, tokenizer: Any, seed: int, load_in_4bit: bool = False) -> Any:
     """The base under a fresh score head with one output. The head is random: `seed` makes it repeatable."""
     set_seed(seed)
     with quiet_loading():
@@ -34,6 +35,7 @@ def classifier(base: Path, dtype: str, tokenizer: Any, seed: int) -> Any:
             trust_remote_code=False,
             use_safetensors=True,
             attn_implementation="eager",  # the fused kernel's backward is the slower one on CPU
+            **four_bit_arguments(load_in_4bit, dtype),
         )
     # The head reads the last token that is not padding, so the two must agree on which token that is.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id

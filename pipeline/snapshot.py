@@ -1,26 +1,54 @@
-"""Snapshots: judgments frozen into training rows. The same judgments give the same bytes, today and when rebuilt."""
+"""Snapshots: judgments frozen into training rows. The same judgments give the same bytes, today and when rebuilt.
+
+A snapshot's policy says which shape its rows have: pairs (pairs.py), demonstrations (demonstrations.py) or thumbs
+(thumbs.py). One of no stated shape is older than the others and holds pairs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from db import judgments, snapshots
 from db.engine import reading, writing
+from db.judgments import JudgmentRow
 from db.tables import Snapshot
 
+from . import demonstrations, pairs, thumbs
 from .context import Context
+from .demonstrations import DemonstrationRow
 from .errors import PrefloopError
-from .pairs import PairPolicy, PreferenceRow, build
+from .pairs import PairPolicy, Pairs, Shape
+from .rows import Rows
+from .thumbs import ThumbRow
+
+Row = TypeVar("Row")
+
+_WHERE_FROM: dict[Shape, str] = {
+    "pairs": "comparisons, rankings and edits",
+    "demonstrations": "edits and demonstrations",
+    "thumbs": "thumbs and ratings",
+}
 
 
 @dataclass(frozen=True)
-class Frozen:
+class Frozen(Generic[Row]):
     snapshot: Snapshot
-    rows: list[PreferenceRow]
+    rows: list[Row]  # PreferenceRow, DemonstrationRow or ThumbRow, by the snapshot's shape
     created: bool
 
 
-def freeze(ctx: Context, policy: PairPolicy) -> Frozen:
+def build_rows(found: Sequence[JudgmentRow], policy: PairPolicy) -> Pairs | Rows[DemonstrationRow] | Rows[ThumbRow]:
+    """The rows of the policy's shape."""
+    if policy.shape == "demonstrations":
+        return demonstrations.build(found, policy)
+    if policy.shape == "thumbs":
+        return thumbs.build(found, policy)
+    return pairs.build(found, policy)
+
+
+def freeze(ctx: Context, policy: PairPolicy) -> Frozen[Any]:
     """Freeze today's judgments by the policy. The same content is the same snapshot."""
     with writing(ctx.engine) as session:
         found = judgments.current(
@@ -29,28 +57,33 @@ def freeze(ctx: Context, policy: PairPolicy) -> Frozen:
             purposes=policy.purposes,
             round_ids=list(policy.rounds) if policy.rounds else None,
         )
-        pairs = build(found, policy)
-        if not pairs.rows:
-            counts = ", ".join(f"{count} {name}" for name, count in pairs.counts.items())
+        built = build_rows(found, policy)
+        if not built.rows:
+            counts = ", ".join(f"{count} {name}" for name, count in built.counts.items())
             raise PrefloopError(
-                f"no {policy.annotators} judgment gives a training pair ({counts}); label more with `prefloop ui`"
+                f"no {policy.annotators} judgment gives a row of the shape {policy.shape} ({counts}), which come from "
+                f"{_WHERE_FROM[policy.shape]}; label more with `prefloop ui`"
                 + ("" if policy.annotators == "simulated" else ", or train on --annotators simulated")
             )
         stored = snapshots.store(
-            session, pairs.sha256, pairs.judgment_ids, policy.as_dict(), pairs.counts, len(pairs.rows), actor=ctx.actor
+            session, built.sha256, built.judgment_ids, policy.as_dict(), built.counts, len(built.rows), actor=ctx.actor
         )
         snapshot = snapshots.get(session, stored.id)
-    return Frozen(snapshot, pairs.rows, stored.created)
+    return Frozen(snapshot, list(built.rows), stored.created)
 
 
-def rebuild(ctx: Context, snapshot: Snapshot) -> list[PreferenceRow]:
+def shape_of(snapshot: Snapshot) -> Shape:
+    return PairPolicy.from_dict(snapshot.policy).shape
+
+
+def rebuild(ctx: Context, snapshot: Snapshot) -> list[Any]:
     """The rows of a stored snapshot, from its judgment ids. Raises PrefloopError if they are not what was frozen."""
     with reading(ctx.engine) as session:
         found = judgments.by_ids(session, snapshots.judgment_ids(session, snapshot.id))
-    pairs = build(found, PairPolicy.from_dict(snapshot.policy))
-    if pairs.sha256 != snapshot.sha256:
+    built = build_rows(found, PairPolicy.from_dict(snapshot.policy))
+    if built.sha256 != snapshot.sha256:
         raise PrefloopError(
-            f"snapshot {snapshot.id} no longer rebuilds to its content ({pairs.sha256[:12]} instead of "
-            f"{snapshot.sha256[:12]}): the store or the pair policy changed; run `prefloop verify`"
+            f"snapshot {snapshot.id} no longer rebuilds to its content ({built.sha256[:12]} instead of "
+            f"{snapshot.sha256[:12]}): the store or the policy of its rows changed; run `prefloop verify`"
         )
-    return pairs.rows
+    return list(built.rows)

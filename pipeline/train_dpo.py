@@ -13,17 +13,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datasets import Dataset
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from .errors import PrefloopError
-from .language_model import completion_ids, load_tokenizer, prompt_ids, quiet_loading, resolve_dtype
+from .language_model import completion_ids, load_tokenizer, prompt_ids
 from .lm_head import completion_only_head
 from .pairs import PreferenceRow
+from .policy_model import load_base, load_policy
+from .trainer_checkpoints import checkpoint_arguments
 from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, machine_arguments, run_trainer
 
+# All of TRL's but `sft`, which is no preference loss: `sft_weight` adds it to any of these.
+LOSSES = (
+    "sigmoid", "sigmoid_norm", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard",
+    "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop",
+)  # fmt: skip
 # TRL takes the setting with every loss and lets the others ignore it, sigmoid among them.
 LOSSES_WITH_LABEL_SMOOTHING = ("robust", "exo_pair", "aot", "aot_unpaired")
 
@@ -32,7 +37,7 @@ LOSSES_WITH_LABEL_SMOOTHING = ("robust", "exo_pair", "aot", "aot_unpaired")
 class DpoSettings:
     """Settings of one DPO run; the defaults are those that docs/benchmarks.md found for the embedded model."""
 
-    loss_type: str = "sigmoid"  # any of TRL's names: sigmoid, ipo, hinge, robust, …
+    loss_type: str = "sigmoid"  # one of LOSSES
     beta: float = 0.1  # strength of the pull to the reference (IPO: its τ)
     label_smoothing: float = 0.0  # assumed share of wrong labels, 0 to 0.5; only for the losses that read it
     sft_weight: float = 0.0  # of the chosen text's mean negative log-likelihood (Pang et al. 2024); 0 is plain DPO
@@ -44,14 +49,12 @@ class DpoSettings:
     warmup_share: float = 0.1  # of the steps
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: str = "auto"
+    load_in_4bit: bool = False
+    checkpoint_steps: int = 25  # steps between checkpoints; 0: only when told to stop
 
 
 class EndOfTurnCollator(DataCollatorForPreference):  # type: ignore[misc]  # trl is not typed
-    """TRL's collator, after cutting what the chat template appends to a completion that did not end by itself.
-
-    The template closes every assistant turn. Kept up to and including the end-of-turn token if the completion ended
-    (what follows it is never generated), and without the token if it was cut off.
-    """
+    """TRL's collator, after cutting what the chat template appends to a completion that did not end by itself."""
 
     def __init__(self, eos_token_id: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -61,18 +64,23 @@ class EndOfTurnCollator(DataCollatorForPreference):  # type: ignore[misc]  # trl
         kept = [
             {
                 **example,
-                "chosen_ids": self._end(example["chosen_ids"], example["chosen_ended"]),
-                "rejected_ids": self._end(example["rejected_ids"], example["rejected_ended"]),
+                "chosen_ids": up_to_the_end(example["chosen_ids"], self.eos_token_id, example["chosen_ended"]),
+                "rejected_ids": up_to_the_end(example["rejected_ids"], self.eos_token_id, example["rejected_ended"]),
             }
             for example in examples
         ]
         return dict(super().torch_call(kept))
 
-    def _end(self, ids: list[int], ended: bool) -> list[int]:
-        for position in range(len(ids) - 1, -1, -1):
-            if ids[position] == self.eos_token_id:
-                return ids[: position + ended]
-        return ids
+
+def up_to_the_end(ids: list[int], eos_token_id: int, ended: bool) -> list[int]:
+    """A completion as the chat template closed it, kept up to the end-of-turn token if it ended by itself.
+
+    What follows the token is never generated. A completion that was cut off is kept without it.
+    """
+    for position in range(len(ids) - 1, -1, -1):
+        if ids[position] == eos_token_id:
+            return ids[: position + ended]
+    return ids
 
 
 def train_dpo(
@@ -88,37 +96,20 @@ def train_dpo(
     """Train on `rows` and leave the adapter in `out`, which must not exist. Raises PrefloopError without rows."""
     if not rows:
         raise PrefloopError("DPO needs at least one decided pair and the snapshot has none; label more, or fewer ties")
-    if settings.label_smoothing and settings.loss_type not in LOSSES_WITH_LABEL_SMOOTHING:
-        raise PrefloopError(
-            f"dpo.label_smoothing = {settings.label_smoothing} would change nothing: the loss {settings.loss_type} "
-            f"does not read it; set it to 0, or dpo.loss_type to one of {', '.join(LOSSES_WITH_LABEL_SMOOTHING)}"
-        )
+    _refuse_what_cannot_work(settings)
     started = time.monotonic()
     tokenizer = load_tokenizer(base, chat_template)
     with_sft = settings.sft_weight > 0
-    dtype = resolve_dtype(settings.dtype)
-
-    def base_model() -> Any:
-        with quiet_loading():
-            return AutoModelForCausalLM.from_pretrained(
-                base,
-                dtype=dtype,
-                trust_remote_code=False,
-                use_safetensors=True,
-                attn_implementation="eager",  # the fused kernel's backward is the slower one on CPU
-            )
-
-    model = base_model()
-    if parent_adapter is not None:
-        model = PeftModel.from_pretrained(model, str(parent_adapter), is_trainable=True, use_safetensors=True)
+    model = load_policy(base, parent_adapter, settings.dtype, settings.load_in_4bit)
+    to_the_base = parent_adapter is not None and settings.reference == "base"
     metrics = MetricsCallback(on_metrics)
     with completion_only_head():
         trainer = DPOTrainer(
             model=model,
             # TRL anchors a loaded adapter to a frozen copy of itself, and a fresh one to the bare base.
-            ref_model=base_model() if parent_adapter is not None and settings.reference == "base" else None,
+            ref_model=load_base(base, settings.dtype, settings.load_in_4bit) if to_the_base else None,
             args=DPOConfig(
-                output_dir=str(out.with_name(out.name + ".trainer")),
+                **checkpoint_arguments(out, settings.checkpoint_steps),
                 loss_type=[settings.loss_type, "sft"] if with_sft else [settings.loss_type],
                 loss_weights=[1.0, settings.sft_weight] if with_sft else None,
                 beta=settings.beta,
@@ -131,7 +122,6 @@ def train_dpo(
                 precompute_ref_log_probs=True,
                 precompute_ref_batch_size=settings.batch_size,
                 logging_steps=1,
-                save_strategy="no",
                 report_to="none",
                 disable_tqdm=True,
                 seed=seed,
@@ -148,6 +138,21 @@ def train_dpo(
             callbacks=[metrics],
         )
     return run_trainer(trainer, metrics, out, started)
+
+
+def _refuse_what_cannot_work(settings: DpoSettings) -> None:
+    loss, smoothing = settings.loss_type, settings.label_smoothing
+    if loss not in LOSSES:
+        raise PrefloopError(
+            f"dpo.loss_type = {loss!r} is no loss that learns from pairs; use one of {', '.join(LOSSES)}"
+        )
+    if smoothing and loss not in LOSSES_WITH_LABEL_SMOOTHING:
+        raise PrefloopError(
+            f"dpo.label_smoothing = {smoothing} would change nothing: the loss {loss} does not read it; "
+            f"set it to 0, or dpo.loss_type to one of {', '.join(LOSSES_WITH_LABEL_SMOOTHING)}"
+        )
+    if loss == "exo_pair" and not smoothing:
+        raise PrefloopError("dpo.loss_type exo_pair needs dpo.label_smoothing above 0 (its ε); 0.001 is close to none")
 
 
 def _example(row: PreferenceRow, tokenizer: Any) -> dict[str, Any]:
