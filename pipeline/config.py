@@ -63,6 +63,9 @@ class RewardSection(Section):
     batch_size: int = Field(8, ge=1, description="pairs a step")
     max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
     center_coefficient: float = Field(0.01, ge=0, description="pull of the mean reward to 0; 0 switches it off")
+    margin_scale: float = Field(1.0, ge=0, description="of the margins from votes and strength; 0 switches them off")
+    head_scale: float = Field(0.0, ge=0, description="size of the score head's first random weights; 0 is a zero head")
+    weight_decay: float = Field(0.0, ge=0, description="of adapter and score head")
 
 
 class DpoSection(Section):

@@ -23,8 +23,13 @@ from .language_model import (
 )
 
 
-def classifier(base: Path, dtype: str, tokenizer: Any, seed: int) -> Any:
-    """The base under a fresh score head with one output. The head is random: `seed` makes it repeatable."""
+def classifier(base: Path, dtype: str, tokenizer: Any, seed: int, head_scale: float = 0.0) -> Any:
+    """The base under a fresh score head with one output: normal weights of deviation head_scale / sqrt(width).
+
+    0 makes it a zero head: every text scores alike at first, and all that comes to differ was learned. With a random
+    one the first differences are noise, which the few steps of a small set do not outweigh (docs/benchmarks.md).
+    `seed` makes the head, and the adapter that is put on next, repeatable.
+    """
     set_seed(seed)
     with quiet_loading():
         model = AutoModelForSequenceClassification.from_pretrained(
@@ -35,6 +40,7 @@ def classifier(base: Path, dtype: str, tokenizer: Any, seed: int) -> Any:
             use_safetensors=True,
             attn_implementation="eager",  # the fused kernel's backward is the slower one on CPU
         )
+    torch.nn.init.normal_(model.score.weight, std=head_scale / model.score.in_features**0.5)
     # The head reads the last token that is not padding, so the two must agree on which token that is.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return model
