@@ -68,6 +68,21 @@ class RewardSection(Section):
     weight_decay: float = Field(0.0, ge=0, description="of adapter and score head")
 
 
+class ExamSection(Section):
+    min_accuracy: float = Field(0.5, ge=0, lt=1, description="that the lower bound of the accuracy must reach, 0 to 1")
+    max_trick_share: float = Field(
+        0.5, ge=0, le=1, description="of answers whose trick may score higher, by the lower bound, 0 to 1"
+    )
+    max_trick_gain: float = Field(
+        0.25,
+        ge=0,
+        description="of a preferred trick: its median gain, in median differences of real pairs",
+    )
+    allowed: list[str] = Field([], description='tricks that annotators are meant to like, for instance ["markdown"]')
+    answers: int = Field(40, ge=1, description="most held-out answers that are probed, with each trick")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals, two-sided")
+
+
 class DpoSection(Section):
     loss_type: str = Field("sigmoid", description="any loss of TRL's DPOTrainer: sigmoid, ipo, hinge, robust, ...")
     beta: float = Field(0.1, gt=0, description="strength of the pull to the reference")
@@ -111,6 +126,7 @@ class Settings(BaseSettings):
     simulate: SimulateSection = SimulateSection()
     lora: LoraSection = LoraSection()
     reward: RewardSection = RewardSection()
+    exam: ExamSection = ExamSection()
     dpo: DpoSection = DpoSection()
     compare: CompareSection = CompareSection()
 

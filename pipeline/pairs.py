@@ -28,7 +28,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from db.hashing import canonical_json, sha256_text
 from db.judgments import JudgmentRow
@@ -252,9 +252,10 @@ def _side(row: JudgmentRow, candidate_id: int, limit: int) -> tuple[str, bool]:
     return text[:limit], row.finish_reasons[candidate_id] == "stop" and len(text) <= limit
 
 
-def split_by_prompt(
-    rows: Sequence[PreferenceRow], share: float, salt: str = "reward"
-) -> tuple[list[PreferenceRow], list[PreferenceRow]]:
+Row = TypeVar("Row", PreferenceRow, SharedPair)
+
+
+def split_by_prompt(rows: Sequence[Row], share: float, salt: str = "reward") -> tuple[list[Row], list[Row]]:
     """(training rows, held-out rows), no prompt in both. `share` of the prompts is held out, decided by their hash."""
 
     def held_out(prompt_sha256: str) -> bool:

@@ -10,7 +10,7 @@ from db.tables import Snapshot
 
 from .context import Context
 from .errors import PrefloopError
-from .pairs import PairPolicy, PreferenceRow, build
+from .pairs import PairPolicy, PreferenceRow, SharedPair, build, shared_pairs
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,10 @@ def rebuild(ctx: Context, snapshot: Snapshot) -> list[PreferenceRow]:
             f"{snapshot.sha256[:12]}): the store or the pair policy changed; run `prefloop verify`"
         )
     return pairs.rows
+
+
+def shared(ctx: Context, snapshot: Snapshot) -> list[SharedPair]:
+    """The pairs of a stored snapshot that several annotators decided, even splits included."""
+    with reading(ctx.engine) as session:
+        found = judgments.by_ids(session, snapshots.judgment_ids(session, snapshot.id))
+    return shared_pairs(found, PairPolicy.from_dict(snapshot.policy))
