@@ -68,11 +68,15 @@ class RewardModel:
         model = model.to(device=best_device(), dtype=resolve_dtype(dtype)).eval().requires_grad_(False)
         return cls(model, tokenizer, max_length)
 
-    @torch.inference_mode()
     def score(self, rows: Sequence[tuple[Sequence[Message], str, bool]], token_budget: int = 8_192) -> list[float]:
         """One score for each (messages, completion, ended); only differences within a prompt mean something."""
         encoded = [sequence_ids(self.tokenizer, m, text, ended, self.max_length) for m, text, ended in rows]
-        scores = [0.0] * len(rows)
+        return self.score_ids(encoded, token_budget)
+
+    @torch.inference_mode()
+    def score_ids(self, encoded: Sequence[list[int]], token_budget: int = 8_192) -> list[float]:
+        """One score for each sequence of token ids, read at its last token."""
+        scores = [0.0] * len(encoded)
         pad = self.tokenizer.pad_token_id
         for batch in batches_of_like_length([len(ids) for ids in encoded], token_budget):
             longest = len(encoded[batch[-1]])
