@@ -56,6 +56,12 @@ def given_up(session: Session, fingerprint: str, code_version: str) -> list[Run]
     return list(session.scalars(query))
 
 
+def newest_finished(session: Session, stage: str, version_id: int) -> Run | None:
+    """The last run of the stage that finished about this version; None when there is none."""
+    query = select(Run).where(Run.stage == stage, Run.version_id == version_id, Run.state == "finished")
+    return session.scalars(query.order_by(Run.id.desc()).limit(1)).one_or_none()
+
+
 def finish(
     session: Session,
     run_id: int,

@@ -35,6 +35,7 @@ app.add_typer(cli_versions.runs_app, name="runs")
 for command in (
     cli_data.generate,
     cli_data.simulate,
+    cli_versions.exam,
     cli_versions.compare,
     cli_versions.leaderboard,
     cli_versions.promote,

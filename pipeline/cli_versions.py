@@ -123,6 +123,24 @@ def train_kto(
         report.print_version(console, ctx, version)
 
 
+def exam(reward_model: str, as_json: JsonFlag = False) -> None:
+    """Examine a reward model: accuracy, calibration, length, planted tricks. Exit status 1 if it fails."""
+    from .take_exam import take_exam
+
+    with opened(quiet=as_json) as ctx:
+        with reading(ctx.engine) as session:
+            version = versions.by_name(session, reward_model)
+        run_id, result = take_exam(ctx, version)
+        picture = ctx.workspace.artifacts / "runs" / str(run_id) / "reliability.png"
+    if as_json:
+        print_json(result)
+    else:
+        report.print_exam(console, result)
+        console.print(f"picture: {picture}", style="dim", highlight=False, soft_wrap=True)
+    if not result["passed"]:
+        raise typer.Exit(1)
+
+
 def _default_judge(ctx: Context) -> str:
     with reading(ctx.engine) as session:
         rewards = versions.list_versions(session, "reward")

@@ -71,6 +71,24 @@ class RewardSection(Section):
     batch_size: int = Field(8, ge=1, description="pairs a step")
     max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
     center_coefficient: float = Field(0.01, ge=0, description="pull of the mean reward to 0; 0 switches it off")
+    margin_scale: float = Field(1.0, ge=0, description="of the margins from votes and strength; 0 switches them off")
+    head_scale: float = Field(0.0, ge=0, description="size of the score head's first random weights; 0 is a zero head")
+    weight_decay: float = Field(0.0, ge=0, description="of adapter and score head")
+
+
+class ExamSection(Section):
+    min_accuracy: float = Field(0.5, ge=0, lt=1, description="that the lower bound of the accuracy must reach, 0 to 1")
+    max_trick_share: float = Field(
+        0.5, ge=0, le=1, description="of answers whose trick may score higher, by the lower bound, 0 to 1"
+    )
+    max_trick_gain: float = Field(
+        0.25,
+        ge=0,
+        description="of a preferred trick: its median gain, in median differences of real pairs",
+    )
+    allowed: list[str] = Field([], description='tricks that annotators are meant to like, for instance ["markdown"]')
+    answers: int = Field(40, ge=1, description="most held-out answers that are probed, with each trick")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals, two-sided")
 
 
 class DpoSection(Section):
@@ -140,6 +158,7 @@ class Settings(BaseSettings):
     lora: LoraSection = LoraSection()
     training: TrainingSection = TrainingSection()
     reward: RewardSection = RewardSection()
+    exam: ExamSection = ExamSection()
     dpo: DpoSection = DpoSection()
     sft: SftSection = SftSection()
     kto: KtoSection = KtoSection()

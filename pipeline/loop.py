@@ -28,6 +28,7 @@ from .errors import PrefloopError
 from .pairs import PairPolicy
 from .promote import ensure_current, promote_if_better
 from .snapshot import freeze
+from .take_exam import take_exam
 from .train import train_dpo_version, train_reward_version
 
 Annotators = Literal["human", "simulated"]
@@ -102,6 +103,8 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
     this_round = freeze(ctx, PairPolicy(annotators=annotators, rounds=(round_.id,)))
     with watch.measure("train reward"):
         reward = train_reward_version(ctx, all_rounds, round_)
+    with watch.measure("exam"):
+        _, exam = take_exam(ctx, reward, round_)
     with watch.measure("train dpo"):
         policy = train_dpo_version(ctx, this_round, parent, round_)
     with watch.measure("compare"):
@@ -122,6 +125,7 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
         "pairs": len(this_round.rows),
         "promoted": decision.promote,
         "decision": decision.reason,
+        "exam": {"passed": exam["passed"], "reasons": exam["reasons"]},
         "seconds": watch.seconds,
         **_figures(ctx, policy, reward, base, judges[0], against_base, against_parent),
     }

@@ -11,9 +11,10 @@ The policy, in the order in which it is applied:
 5. An edit gives the pair of what was written (chosen, and ended properly) and the answer that it improves (rejected).
    A demonstration has nothing to be better than: it is counted as `demonstration`.
 6. A ranking gives a pair for every two candidates in different groups; members of one group are tied.
-7. Judgments of one pair of candidates are votes, equal ones: the strength of a preference is not used. The side with
-   more votes is chosen; an even split is a conflict and gives no pair. So a pair appears once, however often it was
-   judged (`repeat` and overlap included).
+7. Judgments of one pair of candidates are votes, equal ones, whatever their strength. The side with more votes is
+   chosen; an even split is a conflict and gives no pair. So a pair appears once, however often it was judged (`repeat`
+   and overlap included). The votes of either side and the mean strength of those for the chosen one stay with the pair:
+   the reward model asks for a wider margin where they are clear (`train_reward.margin`); nothing else reads them.
 8. Texts that are equal after cutting to the training length teach nothing: they are left out, and counted as
    `same_text`.
 9. Pairs whose two texts (and prompt) repeat another pair's are left out: the first stands, opposed ones are a conflict.
@@ -27,7 +28,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from db.hashing import canonical_json, sha256_text
 from db.judgments import JudgmentRow
@@ -61,6 +62,8 @@ class PreferenceRow:
 
     `*_ended` says whether the model ended the completion itself. One that was cut off at its length limit gets no
     end-of-turn token in training: appending one would teach the model to stop in the middle of a sentence.
+    `strength` is the mean of what those who voted for the chosen text said (1 slight, 2 clear, 3 strong); None if
+    nobody was asked.
     """
 
     prompt_sha256: str
@@ -71,6 +74,23 @@ class PreferenceRow:
     rejected_ended: bool
     votes_chosen: int = 1
     votes_rejected: int = 0
+    strength: float | None = None
+
+
+@dataclass(frozen=True)
+class SharedPair:
+    """Two candidates between which at least two annotators decided, even splits included: the human ceiling's row.
+
+    `for_first` has one vote of each annotator, the earliest: whether they preferred the first text.
+    """
+
+    prompt_sha256: str
+    messages: tuple[dict[str, str], ...]
+    first: str
+    second: str
+    first_ended: bool
+    second_ended: bool
+    for_first: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -116,11 +136,39 @@ def build(judgments: Sequence[JudgmentRow], policy: PairPolicy) -> Pairs:
         if most == fewest:
             counts["conflict"] += 1
             continue
-        vote = next(v for v in pair_votes if v.better == better)
-        made.append(_row(vote, most, fewest, policy.max_characters))
+        votes_for = [vote for vote in pair_votes if vote.better == better]
+        made.append(_row(votes_for, fewest, policy.max_characters))
     rows = sorted(_different(made, counts), key=lambda row: canonical_json(asdict(row)))
     counts["pairs"] = len(rows)
     return Pairs(rows, sorted(row.judgment_id for row in judgments), dict(sorted(counts.items())))
+
+
+def shared_pairs(judgments: Sequence[JudgmentRow], policy: PairPolicy) -> list[SharedPair]:
+    """The pairs between whose candidates at least two annotators decided, by the same policy; ordered by content."""
+    flagged = {row.prompt_id for row in judgments if row.choice == "flag"}
+    votes: dict[tuple[int, int], dict[int, _Vote]] = defaultdict(dict)
+    for row in sorted(judgments, key=lambda row: row.judgment_id):
+        if _outcome(row, flagged) == "decided":
+            for better, worse in _decisions(row):
+                of_pair = votes[min(better, worse), max(better, worse)]
+                of_pair.setdefault(row.annotator_id, _Vote(row, better, worse))
+    found = []
+    for (first, second), by_annotator in votes.items():
+        row = next(iter(by_annotator.values())).row
+        sides = _side(row, first, policy.max_characters), _side(row, second, policy.max_characters)
+        if len(by_annotator) > 1 and sides[0][0] != sides[1][0]:
+            found.append(
+                SharedPair(
+                    prompt_sha256=row.prompt_sha256,
+                    messages=tuple(row.messages),
+                    first=sides[0][0],
+                    second=sides[1][0],
+                    first_ended=sides[0][1],
+                    second_ended=sides[1][1],
+                    for_first=tuple(vote.better == first for _, vote in sorted(by_annotator.items())),
+                )
+            )
+    return sorted(found, key=lambda pair: canonical_json(asdict(pair)))
 
 
 def _outcome(row: JudgmentRow, flagged: Set[int]) -> str:
@@ -183,9 +231,11 @@ def _edited(row: JudgmentRow, limit: int) -> PreferenceRow:
     )
 
 
-def _row(vote: _Vote, most: int, fewest: int, limit: int) -> PreferenceRow:
+def _row(votes_for: Sequence[_Vote], votes_against: int, limit: int) -> PreferenceRow:
+    vote = votes_for[0]
     chosen, chosen_ended = _side(vote.row, vote.better, limit)
     rejected, rejected_ended = _side(vote.row, vote.worse, limit)
+    strengths = [v.row.strength for v in votes_for if v.row.strength is not None]
     return PreferenceRow(
         prompt_sha256=vote.row.prompt_sha256,
         messages=tuple(vote.row.messages),
@@ -193,8 +243,9 @@ def _row(vote: _Vote, most: int, fewest: int, limit: int) -> PreferenceRow:
         rejected=rejected,
         chosen_ended=chosen_ended,
         rejected_ended=rejected_ended,
-        votes_chosen=most,
-        votes_rejected=fewest,
+        votes_chosen=len(votes_for),
+        votes_rejected=votes_against,
+        strength=sum(strengths) / len(strengths) if strengths else None,
     )
 
 
@@ -204,9 +255,10 @@ def _side(row: JudgmentRow, candidate_id: int, limit: int) -> tuple[str, bool]:
     return text[:limit], row.finish_reasons[candidate_id] == "stop" and len(text) <= limit
 
 
-def split_by_prompt(
-    rows: Sequence[PreferenceRow], share: float, salt: str = "reward"
-) -> tuple[list[PreferenceRow], list[PreferenceRow]]:
+Row = TypeVar("Row", PreferenceRow, SharedPair)
+
+
+def split_by_prompt(rows: Sequence[Row], share: float, salt: str = "reward") -> tuple[list[Row], list[Row]]:
     """(training rows, held-out rows), no prompt in both. `share` of the prompts is held out, decided by their hash."""
 
     def held_out(prompt_sha256: str) -> bool:

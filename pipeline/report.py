@@ -71,7 +71,7 @@ def print_rounds(console: Console, summaries: Sequence[dict[str, Any]]) -> None:
             number,
             f"{summary['version']} {'promoted' if summary['promoted'] else 'not better'}",
             f"{summary['judgments']}",
-            "–" if accuracy is None else f"{accuracy:.0%} of {summary['reward_heldout_pairs']}",
+            "–" if accuracy is None else f"{accuracy:.0%} of {summary['reward_heldout_pairs']}{_mark(summary)}",
             f"{rate['rate']:.0%} [{rate['low']:.0%}, {rate['high']:.0%}]",
             f"{summary['mean_tokens']:.0f}",
             f"{summary['kl_to_base']:.1f}",
@@ -79,12 +79,18 @@ def print_rounds(console: Console, summaries: Sequence[dict[str, Any]]) -> None:
         seconds.add_row(number, *(f"{summary['seconds'].get(stage, 0):.0f}" for stage in stages))
     console.print(results)
     console.print(
-        f"judged: judgments used; reward acc.: the reward model's, on held-out pairs; tokens: mean length, "
+        f"judged: judgments used; reward acc.: the reward model's, on held-out pairs, ✓ if it passed its exam; "
+        f"tokens: mean length, "
         f"{summaries[-1]['base_mean_tokens']:.0f} for the base; KL: nats a completion, to the base",
         style="dim",
         highlight=False,
     )
     console.print(seconds)
+
+
+def _mark(summary: dict[str, Any]) -> str:
+    exam = summary.get("exam")  # a round of before there were exams has none
+    return "" if exam is None else " ✓" if exam["passed"] else " ✗"
 
 
 def print_comparison(console: Console, report: dict[str, Any]) -> None:
@@ -108,6 +114,44 @@ def print_comparison(console: Console, report: dict[str, Any]) -> None:
             f"KL to base {facts['kl_to_base']:.1f} nats",
             highlight=False,
         )
+
+
+def print_exam(console: Console, exam: dict[str, Any]) -> None:
+    """The exam's rules, each with its figure, and what is measured beside them. Fits 80 columns."""
+    verdict = "[green]passed[/]" if exam["passed"] else "[red]failed[/]"
+    console.print(f"exam of {exam['version']} on {exam['pairs']} held-out pairs: {verdict}", highlight=False)
+    table = Table("rule", "found", "", **PLAIN)
+    for rule in exam["rules"]:
+        table.add_row(rule["name"], escape(rule["found"]), "[green]passed[/]" if rule["passed"] else "[red]failed[/]")
+    console.print(table)
+    for asked in dict.fromkeys(rule["asked"] for rule in exam["rules"]):
+        console.print(f"asked: {asked}", style="dim", highlight=False)
+    ceiling, beside = exam["ceiling"], exam["with_annotators"]
+    lines = {
+        "human ceiling": "not known: every pair was judged once"
+        if ceiling is None
+        else f"two annotators agree in {_rate(ceiling)} of {ceiling['comparisons']} pairs of votes; "
+        f"the model with one of them in {_rate(beside)}",
+        "calibration": f"error {exam['calibration_error']:.2f}" if exam["calibration_error"] is not None else None,
+        "length": _length(exam["length"]),
+    }
+    for name, text in lines.items():
+        if text:
+            console.print(f"{name}: {text}", highlight=False)
+
+
+def _rate(rate: dict[str, Any]) -> str:
+    return escape(f"{rate['rate']:.0%} [{rate['low']:.0%}, {rate['high']:.0%}]")
+
+
+def _length(length: dict[str, Any]) -> str | None:
+    if not length["pairs"]:
+        return None
+    correlation = "" if length["spearman"] is None else f"Spearman {length['spearman']:+.2f} with the score; "
+    return (
+        f"{correlation}of {length['pairs']} pairs the longer text scores higher in "
+        f"{length['longer_scored_higher']:.0%}, and was chosen in {length['longer_chosen']:.0%}"
+    )
 
 
 def leaderboard(ctx: Context) -> list[dict[str, Any]]:

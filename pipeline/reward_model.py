@@ -24,8 +24,15 @@ from .language_model import (
 from .policy_model import four_bit_arguments
 
 
-def classifier(base: Path, dtype: str, tokenizer: Any, seed: int, load_in_4bit: bool = False) -> Any:
-    """The base under a fresh score head with one output. The head is random: `seed` makes it repeatable."""
+def classifier(
+    base: Path, dtype: str, tokenizer: Any, seed: int, head_scale: float = 0.0, load_in_4bit: bool = False
+) -> Any:
+    """The base under a fresh score head with one output: normal weights of deviation head_scale / sqrt(width).
+
+    0 makes it a zero head: every text scores alike at first, and all that comes to differ was learned. With a random
+    one the first differences are noise, which the few steps of a small set do not outweigh (docs/benchmarks.md).
+    `seed` makes the head, and the adapter that is put on next, repeatable.
+    """
     set_seed(seed)
     with quiet_loading():
         model = AutoModelForSequenceClassification.from_pretrained(
@@ -37,6 +44,7 @@ def classifier(base: Path, dtype: str, tokenizer: Any, seed: int, load_in_4bit: 
             attn_implementation="eager",  # the fused kernel's backward is the slower one on CPU
             **four_bit_arguments(load_in_4bit, dtype),
         )
+    torch.nn.init.normal_(model.score.weight, std=head_scale / model.score.in_features**0.5)
     # The head reads the last token that is not padding, so the two must agree on which token that is.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return model
@@ -64,11 +72,15 @@ class RewardModel:
         model = model.to(device=best_device(), dtype=resolve_dtype(dtype)).eval().requires_grad_(False)
         return cls(model, tokenizer, max_length)
 
-    @torch.inference_mode()
     def score(self, rows: Sequence[tuple[Sequence[Message], str, bool]], token_budget: int = 8_192) -> list[float]:
         """One score for each (messages, completion, ended); only differences within a prompt mean something."""
         encoded = [sequence_ids(self.tokenizer, m, text, ended, self.max_length) for m, text, ended in rows]
-        scores = [0.0] * len(rows)
+        return self.score_ids(encoded, token_budget)
+
+    @torch.inference_mode()
+    def score_ids(self, encoded: Sequence[list[int]], token_budget: int = 8_192) -> list[float]:
+        """One score for each sequence of token ids, read at its last token."""
+        scores = [0.0] * len(encoded)
         pad = self.tokenizer.pad_token_id
         for batch in batches_of_like_length([len(ids) for ids in encoded], token_budget):
             longest = len(encoded[batch[-1]])

@@ -19,7 +19,7 @@ from . import demonstrations, pairs, thumbs
 from .context import Context
 from .demonstrations import DemonstrationRow
 from .errors import PrefloopError
-from .pairs import PairPolicy, Pairs, Shape
+from .pairs import PairPolicy, Pairs, Shape, SharedPair, shared_pairs
 from .rows import Rows
 from .thumbs import ThumbRow
 
@@ -87,3 +87,10 @@ def rebuild(ctx: Context, snapshot: Snapshot) -> list[Any]:
             f"{snapshot.sha256[:12]}): the store or the policy of its rows changed; run `prefloop verify`"
         )
     return list(built.rows)
+
+
+def shared(ctx: Context, snapshot: Snapshot) -> list[SharedPair]:
+    """The pairs of a stored snapshot that several annotators decided, even splits included."""
+    with reading(ctx.engine) as session:
+        found = judgments.by_ids(session, snapshots.judgment_ids(session, snapshot.id))
+    return shared_pairs(found, PairPolicy.from_dict(snapshot.policy))

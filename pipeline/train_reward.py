@@ -2,11 +2,16 @@
 arXiv:2203.02155, Eq. 1), through TRL's RewardTrainer.
 
 Pairs are tokenized here, in the way in which `reward_model.RewardModel` scores: what is trained is what is asked.
+
+How clear a preference was comes in as a margin (Touvron et al. 2023, arXiv:2307.09288, Eq. 2), for which RewardTrainer
+has a column. Soft labels would need a loss of our own, which the trainer has no place for, or every vote as a row of
+its own, at the price of as many passes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,6 +38,9 @@ class RewardSettings:
     batch_size: int = 8  # pairs a step
     max_length: int = 512  # tokens, prompt + completion; longer sequences lose their beginning
     center_coefficient: float = 0.01  # pulls the mean reward to 0 (Eisenstein et al. 2023, arXiv:2312.09244)
+    margin_scale: float = 1.0  # of the margins from votes and strength; 0 switches them off
+    head_scale: float = 0.0  # of the score head's first random weights, in units of 1 / sqrt(width); 0 is a zero head
+    weight_decay: float = 0.0  # of adapter and head, AdamW's
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: str = "auto"
     load_in_4bit: bool = False
@@ -62,9 +70,14 @@ def train_reward(
     def example(row: PreferenceRow) -> dict[str, Any]:
         chosen = sequence_ids(tokenizer, row.messages, row.chosen, row.chosen_ended, settings.max_length)
         rejected = sequence_ids(tokenizer, row.messages, row.rejected, row.rejected_ended, settings.max_length)
-        return {"chosen_ids": chosen, "rejected_ids": rejected, "length": max(len(chosen), len(rejected))}
+        return {
+            "chosen_ids": chosen,
+            "rejected_ids": rejected,
+            "margin": settings.margin_scale * margin(row),
+            "length": max(len(chosen), len(rejected)),
+        }
 
-    model = classifier(base, settings.dtype, tokenizer, seed, settings.load_in_4bit)
+    model = classifier(base, settings.dtype, tokenizer, seed, settings.head_scale, settings.load_in_4bit)
     metrics = MetricsCallback(on_metrics)
     trainer = RewardTrainer(
         model=model,
@@ -75,6 +88,7 @@ def train_reward(
             per_device_train_batch_size=settings.batch_size,
             max_length=None,  # cut above
             center_rewards_coefficient=settings.center_coefficient or None,
+            weight_decay=settings.weight_decay,
             warmup_steps=0.1,
             logging_steps=1,
             report_to="none",
@@ -93,6 +107,18 @@ def train_reward(
     )
     summary = {**result.summary, "heldout_accuracy": accuracy, "heldout_pairs": len(heldout)}
     return dataclasses.replace(result, summary=summary, seconds=time.monotonic() - started)
+
+
+def margin(row: PreferenceRow) -> float:
+    """By how much the chosen text should outscore the rejected one, in nats, compared with a plain vote: that has 0.
+
+    The log-odds of the chosen side after its votes, with one imaginary vote on either side, less those of a single
+    vote: log((v₊ + 1) / (v₋ + 1)) − log 2. Each step of mean strength away from "clear" adds or takes log 2. So one
+    vote without a strength trains by the plain Bradley-Terry loss, an undisputed or strong preference asks for more,
+    and a contested or slight one for less.
+    """
+    votes = math.log((row.votes_chosen + 1) / (row.votes_rejected + 1)) - math.log(2)
+    return votes + (0.0 if row.strength is None else (row.strength - 2) * math.log(2))
 
 
 def heldout_accuracy(model: RewardModel, rows: Sequence[PreferenceRow]) -> float | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from sqlalchemy import Engine, func, select, text
+from typer.testing import CliRunner
 
 from db import annotators, comparisons, judgments, prompts, queues, rounds, runs, snapshots, versions
 from db.engine import reading, writing
@@ -21,6 +22,7 @@ from db.tables import Assignment, Candidate, Comparison, Judgment, Run, Version
 from db.words import QueueKind
 from pipeline import import_prompts, workspace
 from pipeline.ask import ask, simulate
+from pipeline.cli import app
 from pipeline.compare import compare
 from pipeline.context import Context
 from pipeline.draw import draw
@@ -30,8 +32,9 @@ from pipeline.pairs import PairPolicy
 from pipeline.promote import decide, ensure_current, promote_if_better
 from pipeline.recorded_run import RecordedRun
 from pipeline.report import leaderboard, status
-from pipeline.snapshot import freeze, rebuild
+from pipeline.snapshot import freeze, rebuild, shared
 from pipeline.stopping import Stopped
+from pipeline.take_exam import take_exam
 from pipeline.train import train_dpo_version, train_reward_version
 from pipeline.train_dpo import DpoSettings, train_dpo
 from pipeline.training import LoraSettings
@@ -90,24 +93,25 @@ def count(ctx: Context, table: type) -> int:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-def judge_by_length(ctx: Context, rows: int = 40) -> None:
+def judge_by_length(ctx: Context, rows: int = 40, names: tuple[str, ...] = ("me",)) -> None:
     """Judgments that a random model's noise cannot leave undecided: the longer text wins."""
     with reading(ctx.engine) as session:
         chosen = prompts.list_prompts(session, split="train")[:rows]
     settings = ctx.workspace.settings
     drawn = draw(ctx, ensure_current(ctx), chosen, 2, settings.sampling, 0)
-    ask(ctx, drawn.candidates, None, 1, 0)
-    with writing(ctx.engine) as session:
-        me = annotators.ensure(session, "me", "human").id
-    while True:
+    ask(ctx, drawn.candidates, None, len(names), 0)
+    for name in names:
         with writing(ctx.engine) as session:
-            task = comparisons.next_assignment(session, me)
-        if task is None:
-            return
-        with writing(ctx.engine) as session:
-            left, right = task.texts
-            said = judgments.Said("left" if len(left) > len(right) else "right")
-            judgments.submit(session, task.assignment_id, me, said)
+            annotator = annotators.ensure(session, name, "human").id
+        while True:
+            with writing(ctx.engine) as session:
+                task = comparisons.next_assignment(session, annotator)
+            if task is None:
+                break
+            with writing(ctx.engine) as session:
+                left, right = task.texts
+                first = len(left) > len(right) or (len(left) == len(right) and left > right)
+                judgments.submit(session, task.assignment_id, annotator, judgments.Said("left" if first else "right"))
 
 
 def test_two_rounds_close_the_loop_and_a_second_time_costs_nothing(ctx: Context) -> None:
@@ -116,7 +120,7 @@ def test_two_rounds_close_the_loop_and_a_second_time_costs_nothing(ctx: Context)
     for summary in summaries:
         assert summary["judgments"] == 24
         assert 0 <= summary["against_base"]["taste:concise"]["low"] <= 1
-        assert set(summary["seconds"]) == {"generate", "label", "train reward", "train dpo", "compare"}
+        assert set(summary["seconds"]) == {"generate", "label", "train reward", "exam", "train dpo", "compare"}
     with reading(ctx.engine) as session:
         assert [v.name for v in versions.list_versions(session)] == ["v0", "r1", "v1", "r2", "v2"]
         assert {a.kind for a in annotators.list_annotators(session)} == {"simulated"}
@@ -252,6 +256,48 @@ def test_promotion_needs_the_lower_bound_above_one_half(
     decision = decide(report(*figures), "taste:warm")
     assert decision.promote is promote
     assert words in decision.reason
+
+
+def test_an_exam_is_on_record_taken_once_and_tells_scripts_whether_it_was_passed(
+    root: Path, ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge_by_length(ctx)
+    base = ensure_current(ctx)
+    reward = train_reward_version(ctx, freeze(ctx, PairPolicy()))
+    run_id, exam = take_exam(ctx, reward)
+    assert take_exam(ctx, reward) == (run_id, exam)
+    with reading(ctx.engine) as session:
+        run = runs.newest_finished(session, "exam", reward.id)
+        assert run is not None
+        assert (run.id, run.summary) == (run_id, exam)
+        assert runs.newest_finished(session, "exam", base.id) is None
+        trained = runs.get(session, reward.run_id)  # type: ignore[arg-type]
+    assert exam["accuracy"]["rate"] == trained.summary["heldout_accuracy"]  # type: ignore[index]
+    assert exam["pairs"] == trained.summary["heldout_pairs"] > 0  # type: ignore[index]
+    assert exam["passed"] is not bool(exam["reasons"])
+    assert exam["ceiling"] is None  # every pair was judged once
+    assert (ctx.workspace.artifacts / run.folder / "reliability.png").read_bytes().startswith(b"\x89PNG")  # type: ignore[operator]
+    with pytest.raises(PrefloopError, match="v0 is no reward model"):
+        take_exam(ctx, base)
+
+    monkeypatch.setenv("PREFLOOP_HOME", str(root))
+    for rule, passed in (("min_accuracy = 0.99", False), ("min_accuracy = 0.0\nmax_trick_share = 1.0", True)):
+        (root / "prefloop.toml").write_text(f"{SETTINGS.format(base=ctx.base.folder)}\n[exam]\n{rule}\n")
+        done = CliRunner().invoke(app, ["exam", "r1", "--json"])
+        assert json.loads(done.stdout)["passed"] is passed
+        assert done.exit_code == (not passed)
+    shown = CliRunner().invoke(app, ["exam", "r1"]).stdout
+    assert "not known: every pair was judged once" in shown
+    assert max(map(len, shown.splitlines()[:12])) <= 80
+
+
+def test_pairs_that_two_judged_are_shared_pairs_of_the_snapshot(ctx: Context) -> None:
+    judge_by_length(ctx, rows=8, names=("me", "you"))
+    frozen = freeze(ctx, PairPolicy())
+    pairs = shared(ctx, frozen.snapshot)
+    assert {pair.prompt_sha256 for pair in pairs} == {row.prompt_sha256 for row in frozen.rows}
+    assert {pair.for_first for pair in pairs} <= {(True, True), (False, False)}
+    assert len(pairs) == len(frozen.rows) > 0
 
 
 def test_promote_and_rollback_leave_a_complete_history(ctx: Context) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.judgments import JudgmentRow
-from pipeline.pairs import PairPolicy, PreferenceRow, build, split_by_prompt
+from pipeline.pairs import PairPolicy, PreferenceRow, build, shared_pairs, split_by_prompt
 
 POLICY = PairPolicy(annotators="human")
 
@@ -106,8 +106,23 @@ def test_a_demonstration_is_counted_and_gives_no_pair() -> None:
     assert made.counts == {"judgments": 1, "demonstration": 1, "pairs": 0}
 
 
-def test_the_strength_of_a_preference_changes_nothing() -> None:
-    assert build([judged(1, strength=3)], POLICY).content() == build([judged(1)], POLICY).content()
+def test_the_mean_strength_is_that_of_the_votes_for_the_chosen_text() -> None:
+    votes = [judged(1, strength=3), judged(2, strength=2), judged(3), judged(4, preferred=2, strength=1)]
+    (row,) = build(votes, POLICY).rows
+    assert (row.chosen, row.votes_chosen, row.votes_rejected, row.strength) == ("one", 3, 1, 2.5)
+    assert build([judged(1)], POLICY).rows[0].strength is None
+
+
+def test_pairs_that_several_annotators_decided_are_kept_for_the_ceiling_with_even_splits() -> None:
+    split = [judged(1), judged(2, preferred=2, annotator_id=2)]
+    again = judged(3, preferred=2, purpose="repeat")  # the same annotator's second opinion is not another's
+    tie = judged(4, "tie", annotator_id=3)
+    elsewhere: dict[str, Any] = {"candidate_ids": [1, 3], "texts": {1: "one", 3: "three"}}
+    alone = judged(5, **elsewhere)
+    (pair,) = shared_pairs([*split, again, tie, alone], POLICY)
+    assert (pair.first, pair.second, pair.for_first) == ("one", "two", (True, False))
+    assert (pair.first_ended, pair.second_ended) == (True, False)
+    assert shared_pairs([*split, judged(6, "flag", annotator_id=3)], POLICY) == []
 
 
 def test_a_heldout_prompt_never_becomes_a_row() -> None:

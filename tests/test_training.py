@@ -1,6 +1,8 @@
 """Training for real, on a tiny model: which parameters change, which must not, and what is saved."""
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from pipeline.lm_head import add_completion_head
 from pipeline.pairs import PreferenceRow
 from pipeline.reward_model import RewardModel
 from pipeline.train_dpo import DpoSettings, EndOfTurnCollator, train_dpo
-from pipeline.train_reward import RewardSettings, heldout_accuracy, train_reward
+from pipeline.train_reward import RewardSettings, heldout_accuracy, margin, train_reward
 from pipeline.training import ADAPTER_FILE, LoraSettings, file_sha256
 
 # On a model with random weights only a large step shows an effect within a second.
@@ -159,6 +161,33 @@ def test_a_reward_model_learns_and_scores_the_same_after_loading(tiny_base: Path
     assert one.score(texts) == two.score(texts)
     assert one.score(texts, token_budget=1) == pytest.approx(one.score(texts), abs=1e-4)  # padding changes nothing
     assert heldout_accuracy(one, []) is None
+
+
+def test_a_plain_vote_has_no_margin_and_clearer_preferences_a_wider_one() -> None:
+    def of(votes_chosen: int, votes_rejected: int, strength: float | None = None) -> float:
+        row = dataclasses.replace(pairs(1)[0], votes_chosen=votes_chosen, votes_rejected=votes_rejected)
+        return margin(dataclasses.replace(row, strength=strength))
+
+    assert of(1, 0) == of(1, 0, strength=2) == of(3, 1) == 0
+    assert of(2, 1) == pytest.approx(math.log(3 / 4))
+    assert of(3, 0) == pytest.approx(math.log(2)) == pytest.approx(of(1, 0, strength=3)) == pytest.approx(-of(1, 0, 1))
+
+
+def test_the_margin_reaches_the_loss_and_a_zero_head_starts_with_equal_scores(tiny_base: Path, tmp_path: Path) -> None:
+    strong = [dataclasses.replace(row, strength=3.0) for row in pairs(4)]
+    first = {}
+    for name, rows, settings in (
+        ("plain", pairs(4), REWARD),
+        ("strong", strong, REWARD),
+        ("ignored", strong, dataclasses.replace(REWARD, margin_scale=0.0)),
+        ("random head", pairs(4), dataclasses.replace(REWARD, head_scale=1.0)),
+    ):
+        settings = dataclasses.replace(settings, epochs=1)
+        result = train_reward(rows, [], settings, tiny_base, tmp_path / name, seed=0)
+        first[name] = next(value for metric, _, value in result.metrics if metric == "loss")
+    assert first["plain"] == first["ignored"] == pytest.approx(math.log(2), abs=1e-4)  # −log σ(0)
+    assert first["strong"] == pytest.approx(math.log(1 + 2), abs=1e-4)  # −log σ(−log 2)
+    assert abs(first["random head"] - math.log(2)) > 1e-3
 
 
 def test_settings_that_cannot_be_are_refused_with_the_remedy(tiny_base: Path, tmp_path: Path) -> None:
