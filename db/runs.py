@@ -119,6 +119,12 @@ def list_runs(session: Session, stage: str | None = None, state: RunState | None
     return list(session.scalars(query))
 
 
+def newest_finished(session: Session, stage: str, version_id: int) -> Run | None:
+    """The newest finished run of the stage on this version; None when there is none."""
+    query = select(Run).where(Run.stage == stage, Run.version_id == version_id, Run.state == "finished")
+    return session.scalars(query.order_by(Run.id.desc()).limit(1)).one_or_none()
+
+
 def get(session: Session, run_id: int) -> Run:
     """The run; StoreError when there is none."""
     return _found(session.get(Run, run_id), run_id)
