@@ -52,7 +52,7 @@ def add_completion_head(
     assert not cast_lm_head_to_fp32, "the head works in the model's own precision"
     plain_forward = model.forward
 
-    # `generate` reads from the signature what the model takes: without it, left-padded prompts lose their positions.
+    # `generate` reads from the signature what the model takes: without it, a prompt is projected at every position.
     @functools.wraps(plain_forward)
     def forward(*args: Any, fused_lm_head: bool = False, labels: Tensor | None = None, **kwargs: Any) -> Any:
         if not fused_lm_head:

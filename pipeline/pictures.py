@@ -70,5 +70,5 @@ def _standardised(label: str, values: dict[int, float]) -> pd.DataFrame:
     smoothed = np.full(len(scaled), np.nan)
     if len(scaled) >= LEAST_STEPS:
         edge = window(len(scaled)) // 2
-        smoothed[edge : len(scaled) - edge] = smooth(scaled)
+        smoothed[edge : len(scaled) - edge] = smooth(scaled.tolist())
     return pd.DataFrame({"step": steps, "judge": label, "value": scaled, "smoothed": smoothed})

@@ -2,8 +2,8 @@
 
 Several completions are drawn for each prompt, and each is compared with its siblings. RLOO (Ahmadian et al. 2024,
 arXiv:2402.14740) takes the mean reward of the others as the baseline, and one log-ratio for the whole completion; the
-KL penalty is part of the reward. GRPO (Shao et al. 2024, arXiv:2402.03300) divides by the group's deviation, clips token
-by token, and adds the KL to the loss. TRL draws, scores and steps; the rewards are ours (`rewards.py`).
+KL penalty is part of the reward. GRPO (Shao et al. 2024, arXiv:2402.03300) divides by the group's deviation, clips
+token by token, and adds the KL to the loss. TRL draws and steps; the rewards are ours (`rewards.py`).
 
 Completions are drawn by `transformers.generate`. TRL's hook for another generator, `rollout_func`, is experimental and
 GRPO's alone, and its continuous batching casts the adapter to bfloat16 for good; neither is used.
@@ -94,9 +94,9 @@ def train_online(
     """Train against the weighted sum of `terms` and leave the adapter in `out`, which must not exist.
 
     Besides TRL's figures (docs/training.md) the metrics have `reward`, the mean of the sum before the KL penalty;
-    `term/NAME`, the mean of each term; and `second_reward`, the mean by the second judge, who scores the same completions
-    and teaches nothing. Sample completions go into SAMPLES_FILE beside `out`. Raises PrefloopError without prompts or
-    rewards, for settings that do not divide, and for prompts that do not fit the model's window.
+    `term/NAME`, the mean of each term; and `second_reward`, the mean by the second judge, who scores the same
+    completions and teaches nothing. Sample completions go into SAMPLES_FILE beside `out`. Raises PrefloopError without
+    prompts or rewards, for settings that do not divide, and for prompts that do not fit the model's window.
     """
     if not prompts or not terms:
         raise PrefloopError("online training needs prompts and at least one reward; name one with --reward or --rule")
@@ -222,6 +222,6 @@ def _check_window(prompts: Sequence[Sequence[Message]], tokenizer: Any, model: A
     length = len(prompt_ids(tokenizer, longest))
     if length + max_new_tokens > window:
         raise PrefloopError(
-            f"the prompt {longest[-1]['content'][:60]!r} has {length} tokens; with {max_new_tokens} new ones it does not "
-            f"fit the model's window of {window}: shorten or retire it, or lower max_new_tokens"
+            f"the prompt {longest[-1]['content'][:60]!r} has {length} tokens; with {max_new_tokens} new ones it does "
+            f"not fit the model's window of {window}: shorten or retire it, or lower max_new_tokens"
         )
