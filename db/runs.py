@@ -49,6 +49,13 @@ def finished_with(session: Session, fingerprint: str) -> Run | None:
     return session.scalars(select(Run).where(Run.fingerprint == fingerprint, Run.state == "finished")).one_or_none()
 
 
+def given_up(session: Session, fingerprint: str, code_version: str) -> list[Run]:
+    """Runs of the same work by the same code that ended without a result, newest first."""
+    same = Run.fingerprint == fingerprint, Run.code_version == code_version
+    query = select(Run).where(*same, Run.state.in_(("failed", "cancelled"))).order_by(Run.id.desc())
+    return list(session.scalars(query))
+
+
 def finish(
     session: Session,
     run_id: int,

@@ -15,9 +15,15 @@ import re
 import shutil
 from pathlib import Path
 
+SUFFIX = ".checkpoints"
 MANIFEST = "manifest.json"
 _DRAFT = MANIFEST + ".partial"
 _NAME = re.compile(r"checkpoint-(\d+)")
+
+
+def root_of(out: Path) -> Path:
+    """Where the stage that will leave its result in `out` keeps its checkpoints: beside it."""
+    return out.with_name(out.name + SUFFIX)
 
 
 def seal(folder: Path) -> None:

@@ -57,6 +57,12 @@ class LoraSection(Section):
     layer_share: float = Field(0.5, gt=0, le=1, description="share of the layers, from the top, with an adapter")
 
 
+class TrainingSection(Section):
+    checkpoint_steps: int = Field(
+        25, ge=0, description="steps between the checkpoints of every training stage; 0: only when told to stop"
+    )
+
+
 class RewardSection(Section):
     learning_rate: float = Field(5e-4, gt=0, description="peak, per step")
     epochs: int = Field(2, ge=1, description="passes over the pairs")
@@ -144,6 +150,7 @@ class Settings(BaseSettings):
     label: LabelSection = LabelSection()
     simulate: SimulateSection = SimulateSection()
     lora: LoraSection = LoraSection()
+    training: TrainingSection = TrainingSection()
     reward: RewardSection = RewardSection()
     dpo: DpoSection = DpoSection()
     rl: RlSection = RlSection()

@@ -24,7 +24,9 @@ from db.engine import reading, writing
 from db.hashing import canonical_json, sha256_text
 from db.tables import Round, Run, Snapshot, Version
 
+from . import checkpoints
 from .context import Context, code_version
+from .stopping import on_sigterm, stop_at_once
 
 
 @dataclass
@@ -71,7 +73,10 @@ def recorded(
     version: Version | None = None,
     round_: Round | None = None,
 ) -> Iterator[RecordedRun]:
-    """Start a run and see that it ends: finished by the block, or failed with the block's error."""
+    """Start a run and see that it ends: finished by the block, or failed with the block's error (SIGTERM is one).
+
+    Checkpoints that a dead or failed run of the same work left are moved into this run's folder: it goes on from them.
+    """
     bury_the_dead(ctx)
     with writing(ctx.engine) as session:
         row = runs.start(
@@ -92,7 +97,9 @@ def recorded(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps({"stage": stage, "seed": seed, **config}, indent=2, default=str))
-        yield run
+        with on_sigterm(stop_at_once):
+            _take_over_checkpoints(ctx, row)
+            yield run
         assert run.finished, f"the {stage} step ended without a result"
     except BaseException as error:
         if not run.finished:
@@ -100,6 +107,18 @@ def recorded(
             with writing(ctx.engine) as session:
                 runs.fail(session, run.id, f"{type(error).__name__}: {error}".rstrip(": "))
         raise
+
+
+def _take_over_checkpoints(ctx: Context, run: Run) -> None:
+    with reading(ctx.engine) as session:
+        before = runs.given_up(session, run.fingerprint, run.code_version)
+    for old in before:
+        for root in sorted((ctx.workspace.artifacts / str(old.folder)).glob("*" + checkpoints.SUFFIX)):
+            newest = checkpoints.newest_verified(root)
+            if newest is not None:
+                root.rename(ctx.workspace.artifacts / f"runs/{run.id}" / root.name)
+                ctx.say(f"goes on from step {checkpoints.step_of(newest)} of run {old.id}, which ended early")
+                return
 
 
 def bury_the_dead(ctx: Context) -> None:

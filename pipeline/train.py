@@ -12,6 +12,7 @@ from db.engine import reading, writing
 from db.tables import Round, Snapshot, Version
 from db.words import VersionKind
 
+from . import checkpoints
 from .context import Context
 from .errors import PrefloopError
 from .pairs import PreferenceRow, split_by_prompt
@@ -34,7 +35,7 @@ def train_reward_version(
     from .train_reward import RewardSettings, train_reward
 
     section = ctx.workspace.settings.reward
-    settings = RewardSettings(**section.model_dump(), lora=lora(ctx), dtype=ctx.workspace.settings.model.dtype)
+    settings = RewardSettings(**section.model_dump(), **shared(ctx))
     config = asdict(settings)
     if half is not None:
         halves: dict[Half, list[PreferenceRow]] = dict(
@@ -87,7 +88,7 @@ def train_dpo_version(
     from .train_dpo import DpoSettings, train_dpo
 
     section = ctx.workspace.settings.dpo
-    settings = DpoSettings(**section.model_dump(), lora=lora(ctx), dtype=ctx.workspace.settings.model.dtype)
+    settings = DpoSettings(**section.model_dump(), **shared(ctx))
     seed = ctx.workspace.settings.seed if seed is None else seed
 
     def work(run: RecordedRun, on_metrics: Any) -> Any:
@@ -112,6 +113,16 @@ def lora(ctx: Context) -> Any:
     return LoraSettings(**ctx.workspace.settings.lora.model_dump())
 
 
+def shared(ctx: Context) -> dict[str, Any]:
+    """The settings that all stages have in common."""
+    settings = ctx.workspace.settings
+    return {
+        "lora": lora(ctx),
+        "dtype": settings.model.dtype,
+        "checkpoint_steps": settings.training.checkpoint_steps,
+    }
+
+
 def train_version(
     ctx: Context,
     stage: str,
@@ -131,8 +142,9 @@ def train_version(
     stage, config, seed, snapshot, parent, and the hashes in `also`. `note` is recorded in the config and decides
     nothing.
     """
+    deciding = {key: value for key, value in config.items() if key != "checkpoint_steps"}  # which changes no result
     content = snapshot.sha256 if snapshot is not None else None
-    mark = fingerprint(stage, config, seed, content, parent.base_sha256, parent.adapter_sha256, *also)
+    mark = fingerprint(stage, deciding, seed, content, parent.base_sha256, parent.adapter_sha256, *also)
     done = finished_run(ctx, mark)
     if done is not None:
         with reading(ctx.engine) as session:
@@ -153,8 +165,7 @@ def train_version(
         try:
             result = work(run, on_metrics)
         finally:
-            for leftover in ("adapter.partial", "adapter.trainer"):
-                shutil.rmtree(run.folder / leftover, ignore_errors=True)
+            shutil.rmtree(run.folder / "adapter.partial", ignore_errors=True)
         save_loss_picture(result.metrics, run.folder / "loss.png", stage)
         summary = {**result.summary, "seconds": round(result.seconds, 1), **size}
         kind: VersionKind = "reward" if stage == "reward" else "policy"
@@ -173,4 +184,5 @@ def train_version(
                 actor=ctx.actor,
             )
             run.finish(session, summary, result.tokens, result.peak_memory_bytes)
+        shutil.rmtree(checkpoints.root_of(result.adapter), ignore_errors=True)
     return version

@@ -22,6 +22,7 @@ from .errors import PrefloopError
 from .language_model import completion_ids, load_tokenizer, prompt_ids, quiet_loading, resolve_dtype
 from .lm_head import completion_only_head
 from .pairs import PreferenceRow
+from .trainer_checkpoints import checkpoint_arguments
 from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, machine_arguments, run_trainer
 
 # TRL takes the setting with every loss and lets the others ignore it, sigmoid among them.
@@ -44,6 +45,7 @@ class DpoSettings:
     warmup_share: float = 0.1  # of the steps
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: str = "auto"
+    checkpoint_steps: int = 25  # steps between checkpoints; 0: only when told to stop
 
 
 class EndOfTurnCollator(DataCollatorForPreference):  # type: ignore[misc]  # trl is not typed
@@ -118,7 +120,7 @@ def train_dpo(
             # TRL anchors a loaded adapter to a frozen copy of itself, and a fresh one to the bare base.
             ref_model=base_model() if parent_adapter is not None and settings.reference == "base" else None,
             args=DPOConfig(
-                output_dir=str(out.with_name(out.name + ".trainer")),
+                **checkpoint_arguments(out, settings.checkpoint_steps),
                 loss_type=[settings.loss_type, "sft"] if with_sft else [settings.loss_type],
                 loss_weights=[1.0, settings.sft_weight] if with_sft else None,
                 beta=settings.beta,
@@ -131,7 +133,6 @@ def train_dpo(
                 precompute_ref_log_probs=True,
                 precompute_ref_batch_size=settings.batch_size,
                 logging_steps=1,
-                save_strategy="no",
                 report_to="none",
                 disable_tqdm=True,
                 seed=seed,

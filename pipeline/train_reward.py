@@ -20,6 +20,7 @@ from .errors import PrefloopError
 from .language_model import load_tokenizer
 from .pairs import PreferenceRow
 from .reward_model import RewardModel, classifier, sequence_ids
+from .trainer_checkpoints import checkpoint_arguments
 from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, machine_arguments, run_trainer
 
 
@@ -34,6 +35,7 @@ class RewardSettings:
     center_coefficient: float = 0.01  # pulls the mean reward to 0 (Eisenstein et al. 2023, arXiv:2312.09244)
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: str = "auto"
+    checkpoint_steps: int = 25  # steps between checkpoints; 0: only when told to stop
 
 
 def train_reward(
@@ -66,7 +68,7 @@ def train_reward(
     trainer = RewardTrainer(
         model=model,
         args=RewardConfig(
-            output_dir=str(out.with_name(out.name + ".trainer")),
+            **checkpoint_arguments(out, settings.checkpoint_steps),
             learning_rate=settings.learning_rate,
             num_train_epochs=settings.epochs,
             per_device_train_batch_size=settings.batch_size,
@@ -74,7 +76,6 @@ def train_reward(
             center_rewards_coefficient=settings.center_coefficient or None,
             warmup_steps=0.1,
             logging_steps=1,
-            save_strategy="no",
             report_to="none",
             disable_tqdm=True,
             seed=seed,

@@ -7,6 +7,7 @@ A training stage takes rows and settings, configures one of TRL's trainers (neve
 from __future__ import annotations
 
 import hashlib
+import math
 import resource
 import shutil
 import sys
@@ -22,6 +23,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from .errors import PrefloopError
 from .language_model import best_device, resolve_dtype
+from .trainer_checkpoints import train_with_checkpoints
 
 Metric = tuple[str, int, float]  # name, step, value
 OnMetrics = Callable[[list[Metric], float], None]  # new metrics, share of the training that is done (0 to 1)
@@ -82,20 +84,33 @@ class TrainResult:
 
 @dataclass
 class MetricsCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
-    """Collects the trainer's logged scalars and passes them on."""
+    """Collects the trainer's logged scalars and passes them on, those of a resumed run's first part included."""
 
     on_metrics: OnMetrics | None
     metrics: list[Metric] = field(default_factory=list)
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for logs in state.log_history:
+            self._take(int(logs["step"]), logs, state.max_steps)
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        self._take(int(state.global_step), logs or {}, state.max_steps)
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            control.should_training_stop = True
+
+    def _take(self, step: int, logs: dict[str, Any], steps: int) -> None:
         new = [
-            (name, int(state.global_step), float(value))
-            for name, value in (logs or {}).items()
-            if isinstance(value, int | float) and not name.startswith("train_")
+            (name, step, float(value))
+            for name, value in logs.items()
+            if isinstance(value, int | float) and name != "step" and not name.startswith("train_")
         ]
         self.metrics.extend(new)
         if self.on_metrics is not None:
-            self.on_metrics(new, state.global_step / max(state.max_steps, 1))
+            self.on_metrics(new, step / max(steps, 1))
+
+    def last(self, name: str) -> float:
+        """The newest value of a metric; 0 before the first."""
+        return next((value for known, _, value in reversed(self.metrics) if known == name), 0.0)
 
 
 def machine_arguments(dtype: str) -> dict[str, Any]:
@@ -109,17 +124,23 @@ def machine_arguments(dtype: str) -> dict[str, Any]:
         # Pairs of like length share a batch, by the column `length`: less padding is computed.
         "train_sampling_strategy": "group_by_length",
         "remove_unused_columns": False,  # the sampler reads `length`
+        "logging_nan_inf_filter": False,  # the default logs a loss that is not a number as 0
     }
 
 
 def run_trainer(trainer: Trainer, metrics: MetricsCallback, out: Path, started: float) -> TrainResult:
-    """Train, refuse a non-finite loss, and save adapter and tokenizer-free result into `out` (all or nothing)."""
+    """Train, refuse a non-finite loss, and save adapter and tokenizer-free result into `out` (all or nothing).
+
+    Goes on from the checkpoints that an interrupted call left beside `out`; raises as `train_with_checkpoints` does.
+    The caller deletes them when the result is safe.
+    """
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
-    trainer.train()
+    train_with_checkpoints(trainer)
     losses = [(step, value) for name, step, value in metrics.metrics if name == "loss"]
-    bad = [step for step, value in losses if value != value or abs(value) == float("inf")]
+    bad = [step for step, value in losses if not math.isfinite(value)]
     if bad:
+        shutil.rmtree(trainer.args.output_dir, ignore_errors=True)  # nobody goes on from there
         raise PrefloopError(f"the loss became non-finite at step {bad[0]}; lower the learning rate")
     draft = out.with_name(out.name + ".partial")
     shutil.rmtree(draft, ignore_errors=True)
@@ -130,7 +151,7 @@ def run_trainer(trainer: Trainer, metrics: MetricsCallback, out: Path, started: 
         adapter_sha256=file_sha256(out / ADAPTER_FILE),
         metrics=metrics.metrics,
         summary={"steps": trainer.state.global_step, "final_loss": losses[-1][1] if losses else None},
-        tokens=int(getattr(trainer, "_total_train_tokens", 0)),
+        tokens=int(metrics.last("num_tokens")),
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory_bytes(),
     )

@@ -11,7 +11,7 @@ from db.engine import reading, sqlite_integrity
 from db.hashing import canonical_json, sha256_text
 from db.runs import list_runs
 
-from . import embedded_model
+from . import checkpoints, embedded_model
 from .context import Context
 from .pairs import PairPolicy, build
 
@@ -74,9 +74,11 @@ def _adapters(ctx: Context) -> Iterator[Damage]:
 
 
 def _orphans(ctx: Context) -> Iterator[Damage]:
-    """Folders of runs that the store does not know, and adapters that no version names."""
+    """Folders of runs that the store does not know, adapters that no version names, checkpoints of finished runs."""
     with reading(ctx.engine) as session:
-        folders = {run.folder for run in list_runs(session, limit=1_000_000)}
+        known = list_runs(session, limit=1_000_000)
+        folders = {run.folder for run in known}
+        finished = {run.folder for run in known if run.state == "finished"}
         adapters = {version.adapter_path for version in versions.list_versions(session)}
     runs = ctx.workspace.artifacts / "runs"
     for path in sorted(runs.iterdir()) if runs.is_dir() else ():
@@ -85,6 +87,8 @@ def _orphans(ctx: Context) -> Iterator[Damage]:
             yield Damage("orphan", relative, "belongs to no run; delete it")
         elif (path / "adapter").exists() and f"{relative}/adapter" not in adapters:
             yield Damage("orphan", f"{relative}/adapter", "belongs to no version; delete it")
+        for left in path.glob("*" + checkpoints.SUFFIX) if relative in finished else ():
+            yield Damage("orphan", f"{relative}/{left.name}", "its run has finished; delete it")
 
 
 def _model_cache(ctx: Context) -> Iterator[Damage]:

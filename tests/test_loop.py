@@ -27,9 +27,13 @@ from pipeline.errors import PrefloopError
 from pipeline.loop import LabelsOwed, run_round
 from pipeline.pairs import PairPolicy
 from pipeline.promote import decide, ensure_current, promote_if_better
+from pipeline.recorded_run import RecordedRun
 from pipeline.report import leaderboard, status
 from pipeline.snapshot import freeze, rebuild
+from pipeline.stopping import Stopped
 from pipeline.train import train_dpo_version, train_reward_version
+from pipeline.train_dpo import DpoSettings, train_dpo
+from pipeline.training import LoraSettings
 from pipeline.verify import verify
 
 SETTINGS = """
@@ -260,6 +264,7 @@ def test_verify_finds_each_kind_of_planted_damage(ctx: Context) -> None:
     adapter.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # one bit
     (ctx.workspace.artifacts / str(reward.adapter_path) / "adapter_model.safetensors").unlink()
     (ctx.workspace.artifacts / "runs" / "999").mkdir()
+    (ctx.workspace.artifacts / "runs" / str(policy.run_id) / "adapter.checkpoints").mkdir()
     with ctx.engine.begin() as connection:
         connection.execute(text('UPDATE prompt SET messages = \'[{"role": "user", "content": "x"}]\' WHERE id = 1'))
         used = frozen.rows[0].prompt_sha256
@@ -271,6 +276,7 @@ def test_verify_finds_each_kind_of_planted_damage(ctx: Context) -> None:
     assert ("adapter", "version v1") in found
     assert ("adapter", "version r1") in found
     assert ("orphan", "runs/999") in found
+    assert ("orphan", f"runs/{policy.run_id}/adapter.checkpoints") in found
     assert ("prompt", "prompt 1") in found
     assert ("leakage", "snapshot 1") in found
     assert ("snapshot", "snapshot 1") in found
@@ -346,3 +352,51 @@ def test_a_killed_run_is_reported_as_failed_by_the_next_one(ctx: Context) -> Non
         assert runs.get(session, dead.id).state == "failed"
         assert "without a word" in str(runs.get(session, dead.id).error)
         assert len(snapshots.list_snapshots(session)) == 1
+
+
+def test_a_killed_training_goes_on_in_the_next_run_and_makes_the_same_version(root: Path, tmp_path: Path) -> None:
+    (root / "prefloop.toml").write_text((root / "prefloop.toml").read_text() + "[training]\ncheckpoint_steps = 2\n")
+    ctx, engine = context(root)
+    judge_by_length(ctx)
+    frozen, base = freeze(ctx, PairPolicy()), ensure_current(ctx)
+    child = os.fork()
+    if child == 0:
+        RecordedRun.add_metrics = lambda run, rows: rows[0][1] < 5 or os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
+        train_dpo_version(context(root)[0], frozen, base)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert (ctx.workspace.artifacts / "runs/1/adapter.checkpoints/checkpoint-4").is_dir()
+
+    version = train_dpo_version(ctx, frozen, base)
+    with reading(engine) as session:
+        assert [run.state for run in runs.list_runs(session, stage="dpo")] == ["finished", "failed"]
+        steps = [step for name, step, _ in runs.metrics(session, 2) if name == "loss"]
+        summary = runs.get(session, 2).summary
+    assert steps == list(range(1, summary["steps"] + 1))
+    assert not list(ctx.workspace.artifacts.rglob("*.checkpoints"))
+    assert verify(ctx) == []
+    config = ctx.workspace.settings
+    lora = LoraSettings(**config.lora.model_dump())
+    settings = DpoSettings(**config.dpo.model_dump(), lora=lora, dtype="float32", checkpoint_steps=0)
+    undisturbed = train_dpo(frozen.rows, settings, ctx.base.folder, None, tmp_path / "undisturbed", seed=0)
+    assert version.adapter_sha256 == undisturbed.adapter_sha256
+    engine.dispose()
+
+
+def test_a_training_that_is_told_to_stop_says_so_in_its_run_and_goes_on(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge_by_length(ctx)
+    frozen, base = freeze(ctx, PairPolicy()), ensure_current(ctx)
+    monkeypatch.setattr(RecordedRun, "add_metrics", lambda run, rows: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped):
+        train_dpo_version(ctx, frozen, base)
+    monkeypatch.undo()
+    with reading(ctx.engine) as session:
+        (stopped,) = runs.list_runs(session)
+    assert stopped.state == "failed"
+    assert "SIGTERM at step 2 of" in str(stopped.error)
+    assert train_dpo_version(ctx, frozen, base).name == "v1"
+    with reading(ctx.engine) as session:
+        steps = [step for name, step, _ in runs.metrics(session, 2) if name == "loss"]
+    assert steps == list(range(1, len(steps) + 1))

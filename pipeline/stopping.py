@@ -1,0 +1,33 @@
+"""SIGTERM, as a service manager, a batch queue or `kill` sends it: work ends at a good moment, with the reason."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from .errors import PrefloopError
+
+
+class Stopped(PrefloopError):
+    """The work was told to end by SIGTERM; what was finished is kept."""
+
+
+@contextmanager
+def on_sigterm(act: Callable[[], object]) -> Iterator[None]:
+    """Within: SIGTERM calls `act`, and nothing else happens. Python takes handlers in its main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: act())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def stop_at_once() -> NoReturn:
+    """What a step does on SIGTERM where no better moment is coming."""
+    raise Stopped("stopped by SIGTERM; the same command goes on from what is finished")
