@@ -107,17 +107,13 @@ def train_dpo_version(
     return train_version(ctx, "dpo", asdict(settings), seed, frozen.snapshot, size, parent, round_, work)
 
 
-def lora(ctx: Context) -> Any:
-    from .training import LoraSettings
-
-    return LoraSettings(**ctx.workspace.settings.lora.model_dump())
-
-
 def shared(ctx: Context) -> dict[str, Any]:
     """The settings that all stages have in common."""
+    from .training import LoraSettings
+
     settings = ctx.workspace.settings
     return {
-        "lora": lora(ctx),
+        "lora": LoraSettings(**settings.lora.model_dump()),
         "dtype": settings.model.dtype,
         "checkpoint_steps": settings.training.checkpoint_steps,
     }

@@ -16,7 +16,7 @@ from .context import Context
 from .exam_gate import require_passed_exam
 from .recorded_run import RecordedRun
 from .second_judge import resolve, watched
-from .train import lora, train_version
+from .train import shared, train_version
 
 Algorithm = Literal["rloo", "grpo"]
 
@@ -43,7 +43,7 @@ def train_online_version(
 
     workspace = ctx.workspace.settings
     section, build = (workspace.rloo, RlooSettings) if algorithm == "rloo" else (workspace.grpo, GrpoSettings)
-    settings = build(**section.model_dump(), lora=lora(ctx), dtype=workspace.model.dtype)
+    settings = build(**section.model_dump(), **shared(ctx))
     seed = workspace.seed if seed is None else seed
     terms = [rule(setting) for setting in (workspace.rl.rules if rules is None else rules)]
     weights = {term.name: term.weight for term in terms}

@@ -11,8 +11,9 @@ GRPO's alone, and its continuous batching casts the adapter to bfloat16 for good
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import math
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from .language_model import (
 )
 from .lm_head import completion_only_head
 from .rewards import Score, Term, weigh
+from .trainer_checkpoints import checkpoint_arguments
 from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, machine_arguments, run_trainer
 
 SAMPLES_FILE = "samples.jsonl"
@@ -61,6 +63,7 @@ class OnlineSettings:
     warmup_share: float = 0.1  # of the steps
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: str = "auto"
+    checkpoint_steps: int = 25  # steps between checkpoints; 0: only when told to stop
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def train_online(
             model=model,
             reward_funcs=_reward_function(terms, second_judge, frozenset(stop_ids), out.with_name(SAMPLES_FILE)),
             args=_arguments(settings, micro_batch, out, seed),
-            train_dataset=Dataset.from_list([{"prompt": list(messages)} for messages in prompts]),
+            train_dataset=Dataset.from_list([{"prompt": list(each)} for each in _in_order(prompts, settings, seed)]),
             processing_class=tokenizer,
             peft_config=settings.lora.config(model, "CAUSAL_LM") if parent_adapter is None else None,
             callbacks=[metrics],
@@ -141,15 +144,33 @@ def train_online(
     # TRL anchors a loaded adapter to a frozen copy of itself named "ref", and to the bare base when there is none.
     if settings.reference == "base" and "ref" in trainer.model.peft_config:
         trainer.model.delete_adapter("ref")
-    result = run_trainer(trainer, metrics, out, started)
-    return dataclasses.replace(result, tokens=int(trainer.state.num_input_tokens_seen))
+    return run_trainer(trainer, metrics, out, started)
+
+
+def _in_order(prompts: Sequence[Sequence[Message]], settings: OnlineSettings, seed: int) -> list[Sequence[Message]]:
+    """The prompts of all steps, pass after pass, each shuffled anew, as one epoch for TRL.
+
+    TRL's sampler begins its shuffling anew in every process, so that a run resumed in its second pass would see other
+    prompts than an undisturbed one.
+    """
+    wanted = settings.prompts_per_step * math.ceil(settings.steps / settings.updates_per_draw)
+    rng, order = random.Random(f"prompts {seed}"), list[Sequence[Message]]()
+    while len(order) < wanted:
+        order += rng.sample(prompts, len(prompts))
+    return order[:wanted]
+
+
+def _up_to_multiple(count: int, of: int) -> int:
+    return math.ceil(count / of) * of
 
 
 def _arguments(settings: RlooSettings | GrpoSettings, micro_batch: int, out: Path, seed: int) -> Any:
     """TRL's configuration: one draw of all completions, then `updates_per_draw` steps of the optimizer on them."""
     shared: dict[str, Any] = {
-        "output_dir": str(out.with_name(out.name + ".trainer")),
+        # Between draws only: the completions of a draw are not part of a checkpoint.
+        **checkpoint_arguments(out, _up_to_multiple(settings.checkpoint_steps, settings.updates_per_draw)),
         "max_steps": settings.steps,
+        "shuffle_dataset": False,
         "per_device_train_batch_size": micro_batch,
         "gradient_accumulation_steps": settings.prompts_per_step * settings.generations // micro_batch,
         "num_generations": settings.generations,
@@ -162,7 +183,6 @@ def _arguments(settings: RlooSettings | GrpoSettings, micro_batch: int, out: Pat
         "lr_scheduler_type": "constant_with_warmup",
         "warmup_steps": settings.warmup_share,
         "logging_steps": 1,
-        "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
         "seed": seed,
@@ -176,10 +196,11 @@ def _arguments(settings: RlooSettings | GrpoSettings, micro_batch: int, out: Pat
 def _reward_function(
     terms: Sequence[Term], second_judge: Score | None, stop_ids: frozenset[int], samples: Path
 ) -> Callable[..., list[float]]:
-    """The weighted sum as TRL calls it; it also asks the second judge and keeps samples.
+    """The weighted sum as TRL calls it, once a draw; it also asks the second judge and keeps samples.
 
     TRL cuts `completion_ids` after the first token that ends a turn, so that the last id says whether one came.
     """
+    resumed_at: int | None = None
 
     def reward(
         prompts: list[list[Message]],
@@ -199,6 +220,10 @@ def _reward_function(
         seconds = second_judge(rows) if second_judge is not None else None
         if seconds is not None:
             log_metric("second_reward", sum(seconds) / len(seconds))
+        nonlocal resumed_at
+        if resumed_at is None:
+            resumed_at = trainer_state.global_step
+            _forget_after(resumed_at, samples)
         with samples.open("a") as file:
             for index in range(0, len(rows), max(1, len(rows) // SAMPLES_A_STEP)):
                 messages, text, ended = rows[index]
@@ -214,6 +239,13 @@ def _reward_function(
         return totals
 
     return reward
+
+
+def _forget_after(step: int, samples: Path) -> None:
+    """Drop the samples of later steps, which a run that was interrupted drew and now draws again."""
+    if samples.exists():
+        lines = samples.read_text().splitlines(keepends=True)
+        samples.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
 
 
 def _check_window(prompts: Sequence[Sequence[Message]], tokenizer: Any, model: Any, max_new_tokens: int) -> None:

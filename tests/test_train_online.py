@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_crash_safety import at_step, kill, killed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.errors import PrefloopError
 from pipeline.lm_head import add_completion_head
 from pipeline.rewards import Row, Term, rule
 from pipeline.train_online import SAMPLES_FILE, GrpoSettings, RlooSettings, train_online
-from pipeline.training import ADAPTER_FILE, LoraSettings, TrainResult, file_sha256
+from pipeline.training import ADAPTER_FILE, LoraSettings, OnMetrics, TrainResult, file_sha256
 
 LORA = LoraSettings(rank=4, alpha=8)
 RLOO = RlooSettings(
@@ -140,6 +141,33 @@ def test_a_second_judge_sees_the_same_completions_and_changes_nothing(
     assert [len(rows) for rows in seen] == [4] * 3
     sample = json.loads((tmp_path / "watched" / SAMPLES_FILE).read_text().splitlines()[0])
     assert (sample["text"], sample["ended"]) == (seen[0][0][1], seen[0][0][2])
+
+
+@pytest.mark.parametrize(("settings", "reference"), [(RLOO, "parent"), (GRPO, "base")], ids=["rloo", "grpo"])
+def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_undisturbed_one(
+    base: Path, tmp_path: Path, settings: RlooSettings | GrpoSettings, reference: str
+) -> None:
+    """Killed in the second pass over the prompts, where a shuffling of TRL's own would begin anew."""
+    changed = {**SHORT, "steps": 6, "checkpoint_steps": 2, "reference": reference}
+    short = replace(settings, **changed)
+    folders = [tmp_path / name for name in ("parent", "undisturbed", "killed")]
+    for folder in folders:
+        folder.mkdir()
+    start = train_online(PROMPTS, [VARIED], None, replace(settings, **SHORT), base, None, folders[0] / "adapter", 3)
+
+    def train(folder: Path, on_metrics: OnMetrics | None = None) -> TrainResult:
+        return train_online(
+            PROMPTS[:5], [VARIED], varied, short, base, start.adapter, folder / "adapter", 0, on_metrics
+        )
+
+    undisturbed = train(folders[1])
+    killed(lambda: train(folders[2], at_step(5, kill)))
+    resumed = train(folders[2])
+    assert resumed.adapter_sha256 == undisturbed.adapter_sha256
+    for name in ("reward", "second_reward", "kl", "num_tokens"):
+        assert series(resumed, name) == series(undisturbed, name)
+    assert resumed.tokens == undisturbed.tokens
+    assert (folders[2] / SAMPLES_FILE).read_text() == (folders[1] / SAMPLES_FILE).read_text()
 
 
 def test_a_completion_is_ended_if_its_last_token_ends_a_turn(base: Path, tmp_path: Path) -> None:
