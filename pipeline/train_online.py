@@ -6,7 +6,7 @@ KL penalty is part of the reward. GRPO (Shao et al. 2024, arXiv:2402.03300) divi
 token by token, and adds the KL to the loss. TRL draws and steps; the rewards are ours (`rewards.py`).
 
 Completions are drawn by `transformers.generate`. TRL's hook for another generator, `rollout_func`, is experimental and
-GRPO's alone, and its continuous batching casts the adapter to bfloat16 for good; neither is used.
+GRPO's alone, and its continuous batching casts a bfloat16 run's adapter for good; neither is used.
 """
 
 from __future__ import annotations
