@@ -119,7 +119,9 @@ class GrpoSection(OnlineSection):
     scale_rewards: Literal["group", "batch", "none"] = Field(
         "group", description="by whose standard deviation advantages are divided"
     )
-    loss_type: str = Field("dapo", description="any loss of TRL's GRPOTrainer: dapo, grpo, dr_grpo, bnpo, ...")
+    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = Field(
+        "dapo", description="loss of TRL's GRPOTrainer: dapo, grpo, dr_grpo, bnpo, ..."
+    )
 
 
 class CompareSection(Section):

@@ -153,22 +153,21 @@ def _in_order(prompts: Sequence[Sequence[Message]], settings: OnlineSettings, se
     TRL's sampler begins its shuffling anew in every process, so that a run resumed in its second pass would see other
     prompts than an undisturbed one.
     """
-    wanted = settings.prompts_per_step * math.ceil(settings.steps / settings.updates_per_draw)
-    rng, order = random.Random(f"prompts {seed}"), list[Sequence[Message]]()
+    draws = math.ceil(settings.steps / settings.updates_per_draw)
+    wanted = draws * settings.prompts_per_step
+    rng = random.Random(f"prompts {seed}")
+    order: list[Sequence[Message]] = []
     while len(order) < wanted:
         order += rng.sample(prompts, len(prompts))
     return order[:wanted]
 
 
-def _up_to_multiple(count: int, of: int) -> int:
-    return math.ceil(count / of) * of
-
-
 def _arguments(settings: RlooSettings | GrpoSettings, micro_batch: int, out: Path, seed: int) -> Any:
     """TRL's configuration: one draw of all completions, then `updates_per_draw` steps of the optimizer on them."""
+    # Between draws only: the completions of a draw are not part of a checkpoint.
+    checkpoint_steps = math.ceil(settings.checkpoint_steps / settings.updates_per_draw) * settings.updates_per_draw
     shared: dict[str, Any] = {
-        # Between draws only: the completions of a draw are not part of a checkpoint.
-        **checkpoint_arguments(out, _up_to_multiple(settings.checkpoint_steps, settings.updates_per_draw)),
+        **checkpoint_arguments(out, checkpoint_steps),
         "max_steps": settings.steps,
         "shuffle_dataset": False,
         "per_device_train_batch_size": micro_batch,

@@ -143,6 +143,20 @@ def test_a_second_judge_sees_the_same_completions_and_changes_nothing(
     assert (sample["text"], sample["ended"]) == (seen[0][0][1], seen[0][0][2])
 
 
+@BOTH
+def test_with_two_updates_a_draw_half_the_steps_draw_and_ratios_leave_one(
+    base: Path, tmp_path: Path, settings: RlooSettings | GrpoSettings
+) -> None:
+    twice = replace(settings, **SHORT | {"steps": 6, "updates_per_draw": 2, "clip": 1e-4, "warmup_share": 0.0})
+    result = train_online(PROMPTS, [VARIED], None, twice, base, None, tmp_path / "adapter", seed=0)
+    assert [step for name, step, _ in result.metrics if name == "reward"] == [1, 3, 5]
+    clipped = series(result, "clip_ratio/region_mean")
+    assert clipped[0::2] == [0, 0, 0]  # on what the policy has just drawn
+    assert sum(clipped[1::2]) > 0
+    samples = [json.loads(line)["step"] for line in (tmp_path / SAMPLES_FILE).read_text().splitlines()]
+    assert samples == [1] * 4 + [3] * 4 + [5] * 4
+
+
 @pytest.mark.parametrize(("settings", "reference"), [(RLOO, "parent"), (GRPO, "base")], ids=["rloo", "grpo"])
 def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_undisturbed_one(
     base: Path, tmp_path: Path, settings: RlooSettings | GrpoSettings, reference: str
