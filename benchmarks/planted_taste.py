@@ -5,6 +5,9 @@ own, and its result is kept: an interrupted benchmark goes on where it was, and 
 
     python benchmarks/planted_taste.py                      all cells
     python benchmarks/planted_taste.py --cell warm:0        one cell
+    python benchmarks/planted_taste.py --cell warm:0 --trainer rloo --trainer grpo
+                                                            one round of DPO, then each trainer from the base, against
+                                                            that round's reward model (its exam is not asked for)
 
 The figure is the win rate against the base on held-out prompts, by the clean taste (no flips), ties half.
 """
@@ -28,11 +31,13 @@ prepare()
 from rich.console import Console
 from rich.table import Table
 
-from db import prompts
-from db.engine import writing
+from db import prompts, runs, versions
+from db.engine import reading, writing
 from pipeline import import_prompts, workspace
+from pipeline.compare import compare
 from pipeline.context import Context, code_version
 from pipeline.loop import run_round
+from pipeline.train_by_reward import Algorithm, train_online_version
 
 CELLS = ["concise:0", "structured:0", "warm:0", "concise:1", "concise:2"]
 ROUNDS = 3
@@ -40,11 +45,8 @@ MOST_JUDGMENTS = 120  # in a round
 console = Console()
 
 
-def run_cell(cell: str, out: Path) -> dict[str, Any]:
-    """The three rounds of one cell; what is finished is read."""
-    result_file = out / f"{cell.replace(':', '-')}.json"
-    if result_file.exists():
-        return json.loads(result_file.read_text())
+def opened(cell: str, out: Path) -> Context:
+    """The cell's workspace with the built-in prompts, as it was left."""
     taste, seed = cell.split(":")
     root = out / f"workspace-{taste}-{seed}"
     root.mkdir(parents=True, exist_ok=True)
@@ -58,25 +60,64 @@ def run_cell(cell: str, out: Path) -> dict[str, Any]:
     assert made.settings.label.prompts_per_round <= MOST_JUDGMENTS
     assert made.settings.simulate.flip_share == 0.15
     engine = made.open_store()
-    ctx = Context(made, engine, console, actor="benchmark")
     with writing(engine) as session:
         items = import_prompts.builtin().items
         prompts.add_many(session, items, heldout_share=made.settings.prompts.heldout_share, actor="benchmark")
+    return Context(made, engine, console, actor="benchmark")
+
+
+def run_cell(cell: str, out: Path) -> dict[str, Any]:
+    """The three rounds of one cell; what is finished is read."""
+    result_file = out / f"{cell.replace(':', '-')}.json"
+    if result_file.exists():
+        return json.loads(result_file.read_text())
+    ctx = opened(cell, out)
     started = time.monotonic()
     rounds = [run_round(ctx, "planted-taste", number, "simulated") for number in range(1, ROUNDS + 1)]
-    engine.dispose()
+    ctx.engine.dispose()
     result = {
         "cell": cell,
         "rounds": rounds,
         "seconds": round(time.monotonic() - started),
         "code_version": code_version(),
-        "settings": made.settings.model_dump(exclude={"store_url"}),
+        "settings": ctx.workspace.settings.model_dump(exclude={"store_url"}),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
     }
     draft = result_file.with_suffix(".partial")
     draft.write_text(json.dumps(result, indent=2))
     draft.rename(result_file)
     return result
+
+
+def run_trainers(cell: str, trainers: list[Algorithm], out: Path) -> Table:
+    """One round of the loop, and in DPO's place each trainer from the same start against the same reward model."""
+    ctx = opened(cell, out)
+    summary = run_round(ctx, "planted-taste", 1, "simulated")
+    with reading(ctx.engine) as session:
+        reward = versions.by_name(session, summary["reward_model"])
+        policies = {"dpo": versions.by_name(session, summary["version"])}
+    base, judge = ctx.base_version(), f"taste:{cell.split(':')[0]}"
+    for trainer in trainers:
+        policies[trainer] = train_online_version(
+            ctx, trainer, base, reward, second_judge=judge, accept_failed_exam=True
+        )
+    shown = Table("trainer", "version", "win rate vs base [95 %]", "tokens", "ended", "KL", "parted at", title=cell)
+    for trainer, policy in policies.items():
+        _, report = compare(ctx, policy, base, [judge])
+        rate, facts = report["judges"][judge], report["versions"][policy.name]
+        with reading(ctx.engine) as session:
+            run_summary = runs.get(session, policy.run_id).summary or {}
+        shown.add_row(
+            trainer,
+            policy.name,
+            f"{rate['rate']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]",
+            f"{facts['mean_tokens']:.0f}",
+            f"{facts['ended']:.0%}",
+            f"{facts['kl_to_base']:.1f}",
+            str(run_summary.get("parted_at", "–")),
+        )
+    ctx.engine.dispose()
+    return shown
 
 
 def table(results: list[dict[str, Any]]) -> Table:
@@ -100,6 +141,7 @@ def table(results: list[dict[str, Any]]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cell", action="append", choices=CELLS, help="only this one; may be repeated")
+    parser.add_argument("--trainer", action="append", choices=["rloo", "grpo"], help="one round with this trainer, too")
     default = user_cache_path("prefloop") / "benchmarks" / "planted_taste"
     parser.add_argument("--out", type=Path, default=default, help="folder of results and workspaces")
     arguments = parser.parse_args()
@@ -107,6 +149,9 @@ def main() -> None:
     results = []
     for cell in arguments.cell or CELLS:
         console.rule(cell)
+        if arguments.trainer:
+            console.print(run_trainers(cell, arguments.trainer, arguments.out))
+            continue
         results.append(run_cell(cell, arguments.out))
         console.print(table(results))
 

@@ -56,12 +56,6 @@ def given_up(session: Session, fingerprint: str, code_version: str) -> list[Run]
     return list(session.scalars(query))
 
 
-def newest_finished(session: Session, stage: str, version_id: int) -> Run | None:
-    """The last run of the stage that finished about this version; None when there is none."""
-    query = select(Run).where(Run.stage == stage, Run.version_id == version_id, Run.state == "finished")
-    return session.scalars(query.order_by(Run.id.desc()).limit(1)).one_or_none()
-
-
 def finish(
     session: Session,
     run_id: int,
@@ -130,6 +124,12 @@ def list_runs(session: Session, stage: str | None = None, state: RunState | None
     if state is not None:
         query = query.where(Run.state == state)
     return list(session.scalars(query))
+
+
+def newest_finished(session: Session, stage: str, version_id: int) -> Run | None:
+    """The newest finished run of the stage on this version; None when there is none."""
+    query = select(Run).where(Run.stage == stage, Run.version_id == version_id, Run.state == "finished")
+    return session.scalars(query.order_by(Run.id.desc()).limit(1)).one_or_none()
 
 
 def get(session: Session, run_id: int) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -59,12 +59,20 @@ SnapshotOption = Annotated[str | None, typer.Option(help="Id or sha256 prefix; d
 
 
 @train_app.command("reward")
-def train_reward(snapshot: SnapshotOption = None, annotators: AnnotatorKind = "human", seed: int | None = None) -> None:
+def train_reward(
+    snapshot: SnapshotOption = None,
+    annotators: AnnotatorKind = "human",
+    half: Annotated[
+        Literal["a", "b"] | None,
+        typer.Option(help="Learn from one half of the prompts; the other is a second judge's."),
+    ] = None,
+    seed: int | None = None,
+) -> None:
     """Train a reward model."""
     from .train import train_reward_version
 
     with opened() as ctx:
-        version = train_reward_version(ctx, _frozen(ctx, snapshot, annotators), seed=seed)
+        version = train_reward_version(ctx, _frozen(ctx, snapshot, annotators), seed=seed, half=half)
         report.print_version(console, ctx, version)
 
 
@@ -80,6 +88,65 @@ def train_dpo(
 
     with opened() as ctx:
         version = train_dpo_version(ctx, _frozen(ctx, snapshot, annotators), _start(ctx, parent), seed=seed)
+        report.print_version(console, ctx, version)
+
+
+RewardOption = Annotated[str | None, typer.Option("--reward", help="Reward model to optimise against.")]
+RuleOption = Annotated[
+    list[str] | None, typer.Option("--rule", help="name=weight, instead of those in rl.rules; may be repeated.")
+]
+SecondJudgeOption = Annotated[
+    str | None,
+    typer.Option("--second-judge", help="Watches for reward hacking: auto, none, reward:NAME or taste:NAME."),
+]
+AcceptOption = Annotated[
+    bool, typer.Option("--accept-failed-exam", help="Use a reward model without a passed exam; it is recorded.")
+]
+
+
+@train_app.command("rloo")
+def train_rloo(
+    reward: RewardOption = None,
+    rule: RuleOption = None,
+    second_judge: SecondJudgeOption = None,
+    parent: ParentOption = None,
+    accept_failed_exam: AcceptOption = False,
+    seed: int | None = None,
+) -> None:
+    """Train a policy by RLOO: each completion against the mean of its siblings."""
+    _train_online("rloo", reward, rule, second_judge, parent, accept_failed_exam, seed)
+
+
+@train_app.command("grpo")
+def train_grpo(
+    reward: RewardOption = None,
+    rule: RuleOption = None,
+    second_judge: SecondJudgeOption = None,
+    parent: ParentOption = None,
+    accept_failed_exam: AcceptOption = False,
+    seed: int | None = None,
+) -> None:
+    """Train a policy by GRPO: each completion against its group, token by token."""
+    _train_online("grpo", reward, rule, second_judge, parent, accept_failed_exam, seed)
+
+
+def _train_online(
+    algorithm: Literal["rloo", "grpo"],
+    reward: str | None,
+    rules: list[str] | None,
+    second_judge: str | None,
+    parent: str | None,
+    accept_failed_exam: bool,
+    seed: int | None,
+) -> None:
+    from .train_by_reward import train_online_version
+
+    with opened() as ctx:
+        with reading(ctx.engine) as session:
+            model = versions.by_name(session, reward) if reward else None
+        version = train_online_version(
+            ctx, algorithm, _start(ctx, parent), model, rules, second_judge, accept_failed_exam, seed=seed
+        )
         report.print_version(console, ctx, version)
 
 

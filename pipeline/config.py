@@ -128,6 +128,45 @@ class KtoSection(Section):
     max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
 
 
+class RlSection(Section):
+    reward_weight: float = Field(1.0, gt=0, description="of the reward model's score in what is optimised")
+    rules: tuple[str, ...] = Field(
+        (), description='rules beside it, "name=weight" each: ended, complete, no_repetition'
+    )
+    second_judge: str = Field(
+        "auto",
+        description='watches for reward hacking: "reward:NAME", "taste:NAME", "none", or "auto" (docs/training.md)',
+    )
+
+
+class OnlineSection(Section):
+    steps: int = Field(60, ge=1, description="of the optimizer")
+    prompts_per_step: int = Field(8, ge=1, description="prompts in one step")
+    generations: int = Field(4, ge=2, description="completions of each prompt, which are compared with each other")
+    max_new_tokens: int = Field(64, ge=1, description="tokens, completion only")
+    temperature: float = Field(1.0, gt=0, description="of drawing")
+    beta: float = Field(0.05, ge=0, description="strength of the pull to the reference; 0 is none")
+    reference: Literal["parent", "base"] = Field("parent", description="what the policy is anchored to")
+    learning_rate: float = Field(1e-4, gt=0, description="per step, after the warm-up")
+    updates_per_draw: int = Field(1, ge=1, description="steps on the same completions")
+    clip: float = Field(0.2, gt=0, description="how far a probability ratio may leave 1, above one update per draw")
+    micro_batch: int = Field(16, ge=1, description="completions in one pass; bounds memory")
+
+
+class RlooSection(OnlineSection):
+    normalize_advantages: bool = Field(False, description="advantages of a step to mean 0 and deviation 1")
+
+
+class GrpoSection(OnlineSection):
+    beta: float = Field(0.04, ge=0, description="strength of the pull to the reference; 0 is none")
+    scale_rewards: Literal["group", "batch", "none"] = Field(
+        "group", description="by whose standard deviation advantages are divided"
+    )
+    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = Field(
+        "dapo", description="loss of TRL's GRPOTrainer: dapo, grpo, dr_grpo, bnpo, ..."
+    )
+
+
 class CompareSection(Section):
     samples_per_prompt: int = Field(1, ge=1, description="completions of each held-out prompt, for each version")
     seed: int = Field(20_000, description="of the held-out completions; the same for every version")
@@ -162,6 +201,9 @@ class Settings(BaseSettings):
     dpo: DpoSection = DpoSection()
     sft: SftSection = SftSection()
     kto: KtoSection = KtoSection()
+    rl: RlSection = RlSection()
+    rloo: RlooSection = RlooSection()
+    grpo: GrpoSection = GrpoSection()
     compare: CompareSection = CompareSection()
 
     @classmethod
@@ -213,6 +255,8 @@ def template() -> str:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else repr(value)

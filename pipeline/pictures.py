@@ -7,9 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from .stats.calibration import Bin
+from .stats.parting import LEAST_STEPS, parted_at, smooth, window
 
 
 def save_loss_picture(metrics: Sequence[tuple[str, int, float]], path: Path, title: str) -> None:
@@ -45,3 +47,51 @@ def save_reliability_picture(bins: Sequence[Bin], error: float | None, path: Pat
         )
     )
     chart.save(path, scale_factor=2)
+
+
+def save_judges_picture(metrics: Sequence[tuple[str, int, float]], path: Path, title: str) -> int | None:
+    """The reward that was optimised and the second judge's over steps, as a PNG; the step where they part, or None.
+
+    `metrics` are (name, step, value) rows; `reward` and `second_reward` are drawn, the latter where it was measured.
+    Each is standardised over the run (mean 0, standard deviation 1), for the two have no common scale: thin as
+    measured, thick smoothed.
+    """
+    curves = {
+        label: {step: value for name, step, value in metrics if name == metric}
+        for label, metric in (("reward (optimised)", "reward"), ("second judge", "second_reward"))
+    }
+    proxy, second = curves.values()
+    both = sorted(proxy.keys() & second.keys())
+    parted = parted_at(both, [proxy[step] for step in both], [second[step] for step in both])
+    rows = pd.concat([_standardised(label, values) for label, values in curves.items()])
+    shown = alt.Chart(rows).encode(
+        x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1)),
+        y=alt.Y("value:Q", title="standardised over the run"),
+        color=alt.Color("judge:N", title=None, scale=alt.Scale(domain=list(curves))),
+    )
+    layers = [
+        shown.mark_line(opacity=0.3, strokeWidth=1),
+        shown.transform_filter("isValid(datum.smoothed)").mark_line(strokeWidth=3).encode(y="smoothed:Q"),
+    ]
+    if parted is not None:
+        layers.append(alt.Chart(pd.DataFrame({"step": [parted]})).mark_rule(strokeDash=[6, 4]).encode(x="step:Q"))
+    verdict = "they do not part" if parted is None else f"they part at step {parted}"
+    if not second:
+        verdict = "no second judge"
+    elif len(both) < LEAST_STEPS:
+        verdict = "too few steps to say whether they part"
+    chart = alt.layer(*layers).properties(title=f"{title}: {verdict}", width=480, height=260)
+    chart.save(path, scale_factor=2)
+    return parted
+
+
+def _standardised(label: str, values: dict[int, float]) -> pd.DataFrame:
+    """Columns step, judge, value and smoothed (missing where no full window is), in standard deviations."""
+    steps = sorted(values)
+    raw = np.array([values[step] for step in steps], dtype=float)
+    scaled = (raw - raw.mean()) / (raw.std() or 1.0) if len(raw) else raw
+    smoothed = np.full(len(scaled), np.nan)
+    if len(scaled) >= LEAST_STEPS:
+        edge = window(len(scaled)) // 2
+        smoothed[edge : len(scaled) - edge] = smooth(scaled.tolist())
+    return pd.DataFrame({"step": steps, "judge": label, "value": scaled, "smoothed": smoothed})

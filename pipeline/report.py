@@ -253,6 +253,7 @@ def print_version(console: Console, ctx: Context, version: Version) -> None:
     with reading(ctx.engine) as session:
         run = runs.get(session, version.run_id) if version.run_id else None
         parent = versions.get(session, version.parent_id) if version.parent_id else None
+    folder = ctx.workspace.artifacts / run.folder if run and run.folder else None
     facts: dict[str, Any] = {
         "version": f"{version.name} ({version.kind})",
         "base": f"{version.base_model} {version.base_sha256[:12]}",
@@ -261,7 +262,7 @@ def print_version(console: Console, ctx: Context, version: Version) -> None:
         "sha256": version.adapter_sha256,
         "snapshot": version.snapshot_id,
         "run": f"{run.id}: {run.summary}" if run else None,
-        "picture": f"{ctx.workspace.artifacts / run.folder / 'loss.png'}" if run and run.folder else None,
+        "pictures": "\n".join(map(str, sorted(folder.glob("*.png")))) if folder else None,
         "stale": version.stale_reason,
     }
     table = Table(show_header=False, box=None)

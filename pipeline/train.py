@@ -4,36 +4,57 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, Literal
 
-from db import versions
+from db import runs, snapshots, versions
 from db.engine import reading, writing
 from db.hashing import sha256_text
-from db.tables import Round, Version
+from db.tables import Round, Snapshot, Version
 from db.words import VersionKind
 
 from . import checkpoints
 from .context import Context
 from .demonstrations import DemonstrationRow
+from .errors import PrefloopError
 from .pairs import PreferenceRow, split_by_prompt
 from .pictures import save_loss_picture
 from .recorded_run import RecordedRun, fingerprint, finished_run, recorded
-from .snapshot import Frozen, shape_of
+from .snapshot import Frozen, rebuild
 from .texts import TextRow
 from .thumbs import ThumbRow
 
 REWARD_HELDOUT_SHARE = 0.2  # of the snapshot's prompts, for the reward model's accuracy
+Half = Literal["a", "b"]
 
 
 def train_reward_version(
-    ctx: Context, frozen: Frozen[PreferenceRow], round_: Round | None = None, seed: int | None = None
+    ctx: Context,
+    frozen: Frozen[PreferenceRow],
+    round_: Round | None = None,
+    seed: int | None = None,
+    half: Half | None = None,
 ) -> Version:
-    """A reward model from the snapshot; an equal one that is finished is returned instead."""
+    """A reward model from the snapshot; an equal one that is finished is returned instead.
+
+    With `half` it learns from one half of the prompts alone, decided by their hash: two of different halves are judges
+    that share no label.
+    """
     from .train_reward import RewardSettings, train_reward
 
     section = ctx.workspace.settings.reward
-    settings = RewardSettings(**section.model_dump(), **_shared(ctx))
+    settings = RewardSettings(**section.model_dump(), **shared(ctx))
+    config = asdict(settings)
+    if half is not None:
+        halves: dict[Half, list[PreferenceRow]] = dict(
+            zip(("a", "b"), split_by_prompt(frozen.rows, 0.5, salt="half"), strict=True)
+        )
+        if not halves[half]:
+            raise PrefloopError(
+                f"half {half} of snapshot {frozen.snapshot.id} has no pair, the whole has {len(frozen.rows)}; label "
+                "more, or do without a second judge (--second-judge none)"
+            )
+        frozen, config = replace(frozen, rows=halves[half]), {**config, "half": half}
     train_rows, heldout_rows = split_by_prompt(frozen.rows, REWARD_HELDOUT_SHARE)
     seed = ctx.workspace.settings.seed if seed is None else seed
 
@@ -49,7 +70,23 @@ def train_reward_version(
             ctx.workspace.chat_template(),
         )
 
-    return _train_version(ctx, "reward", asdict(settings), seed, frozen, ctx.base_version(), round_, work)
+    size = {"pairs": len(frozen.rows)}
+    return train_version(ctx, "reward", config, seed, frozen.snapshot, size, ctx.base_version(), round_, work)
+
+
+def second_judge_version(ctx: Context, first: Version, round_: Round | None = None) -> Version:
+    """A reward model from the half of the prompts that `first` did not learn from, or from half "b" if it took all.
+
+    Raises PrefloopError if there is no pair in that half.
+    """
+    assert first.snapshot_id is not None and first.run_id is not None, "a trained reward model has a snapshot and a run"
+    with reading(ctx.engine) as session:
+        snapshot = snapshots.get(session, first.snapshot_id)
+        first_run = runs.get(session, first.run_id)
+    half: Half = "a" if first_run.config.get("half") == "b" else "b"
+    return train_reward_version(
+        ctx, Frozen(snapshot, rebuild(ctx, snapshot), created=False), round_, first_run.seed + 1, half
+    )
 
 
 def train_dpo_version(
@@ -59,7 +96,7 @@ def train_dpo_version(
     from .train_dpo import DpoSettings, train_dpo
 
     section = ctx.workspace.settings.dpo
-    settings = DpoSettings(**section.model_dump(), **_shared(ctx))
+    settings = DpoSettings(**section.model_dump(), **shared(ctx))
     seed = ctx.workspace.settings.seed if seed is None else seed
 
     def work(run: RecordedRun, on_metrics: Any) -> Any:
@@ -74,7 +111,8 @@ def train_dpo_version(
             ctx.workspace.chat_template(),
         )
 
-    return _train_version(ctx, "dpo", asdict(settings), seed, frozen, parent, round_, work)
+    size = {"pairs": len(frozen.rows)}
+    return train_version(ctx, "dpo", asdict(settings), seed, frozen.snapshot, size, parent, round_, work)
 
 
 def train_sft_version(
@@ -83,15 +121,15 @@ def train_sft_version(
     """A policy from demonstrations, or from plain text, starting at `parent`; an equal finished one is returned."""
     from .train_sft import SftSettings, train_sft
 
-    settings = SftSettings(**ctx.workspace.settings.sft.model_dump(), **_shared(ctx))
+    settings = SftSettings(**ctx.workspace.settings.sft.model_dump(), **shared(ctx))
     seed = ctx.workspace.settings.seed if seed is None else seed
     config = asdict(settings)
-    frozen: Frozen[DemonstrationRow] | None = None
+    snapshot: Snapshot | None = None
     rows: Sequence[DemonstrationRow] | Sequence[TextRow]
     if isinstance(data, Frozen):
-        frozen, rows = data, data.rows
+        snapshot, rows, size = data.snapshot, data.rows, {"demonstrations": len(data.rows)}
     else:
-        rows = data
+        rows, size = data, {"texts": len(data)}
         config["texts"] = [{"name": row.name, "sha256": sha256_text(row.text)} for row in data]
 
     def work(run: RecordedRun, on_metrics: Any) -> Any:
@@ -106,14 +144,14 @@ def train_sft_version(
             ctx.workspace.chat_template(),
         )
 
-    return _train_version(ctx, "sft", config, seed, frozen, parent, None, work)
+    return train_version(ctx, "sft", config, seed, snapshot, size, parent, None, work)
 
 
 def train_kto_version(ctx: Context, frozen: Frozen[ThumbRow], parent: Version, seed: int | None = None) -> Version:
     """A policy from thumbs, starting at `parent`; an equal one that is finished is returned instead."""
     from .train_kto import KtoSettings, train_kto
 
-    settings = KtoSettings(**ctx.workspace.settings.kto.model_dump(), **_shared(ctx))
+    settings = KtoSettings(**ctx.workspace.settings.kto.model_dump(), **shared(ctx))
     seed = ctx.workspace.settings.seed if seed is None else seed
 
     def work(run: RecordedRun, on_metrics: Any) -> Any:
@@ -128,10 +166,11 @@ def train_kto_version(ctx: Context, frozen: Frozen[ThumbRow], parent: Version, s
             ctx.workspace.chat_template(),
         )
 
-    return _train_version(ctx, "kto", asdict(settings), seed, frozen, parent, None, work)
+    size = {"thumbs": len(frozen.rows)}
+    return train_version(ctx, "kto", asdict(settings), seed, frozen.snapshot, size, parent, None, work)
 
 
-def _shared(ctx: Context) -> dict[str, Any]:
+def shared(ctx: Context) -> dict[str, Any]:
     """The settings that all stages have in common."""
     from .training import LoraSettings
 
@@ -144,45 +183,51 @@ def _shared(ctx: Context) -> dict[str, Any]:
     }
 
 
-def _train_version(
+def train_version(
     ctx: Context,
     stage: str,
     config: dict[str, Any],
     seed: int,
-    frozen: Frozen[Any] | None,
+    snapshot: Snapshot | None,
+    size: dict[str, int],
     parent: Version,
     round_: Round | None,
     work: Any,
+    also: Sequence[str | None] = (),
+    note: dict[str, Any] | None = None,
 ) -> Version:
-    """Run `work` on record and store what it made. Without a snapshot `config` names the data by its hashes."""
-    snapshot = frozen.snapshot if frozen else None
-    data = {shape_of(frozen.snapshot): len(frozen.rows)} if frozen else {"texts": len(config["texts"])}
-    ((shape, count),) = data.items()
+    """The version that `work` makes, stored with its run; that of an equal run that is finished is returned instead.
+
+    `size` counts what is learned from ({"pairs": 120}); it is shown, and stored in the summary. Equal means the same
+    stage, config, seed, snapshot, parent, and the hashes in `also`. `note` is recorded in the config and decides
+    nothing.
+    """
     deciding = {key: value for key, value in config.items() if key != "checkpoint_steps"}  # which changes no result
-    mark = fingerprint(
-        stage, deciding, seed, snapshot.sha256 if snapshot else None, parent.base_sha256, parent.adapter_sha256
-    )
+    content = snapshot.sha256 if snapshot is not None else None
+    mark = fingerprint(stage, deciding, seed, content, parent.base_sha256, parent.adapter_sha256, *also)
     done = finished_run(ctx, mark)
     if done is not None:
         with reading(ctx.engine) as session:
             return versions.made_by(session, done.id)
     ctx.release_models()
+    config = {**config, **(note or {})}
     with recorded(ctx, stage, config, seed, mark, snapshot, parent, round_) as run, ctx.progress() as progress:
-        task = progress.add_task(f"train {stage} ({count} {shape})", total=100, rate="")
+        counted = ", ".join(f"{count} {name}" for name, count in size.items())
+        task = progress.add_task(f"train {stage} ({counted})", total=100, rate="")
 
         def on_metrics(new: Sequence[tuple[str, int, float]], share: float) -> None:
             run.add_metrics(new)
             progress.update(task, completed=round(100 * share))
             for name, _, value in new:
-                if name == "loss":
-                    progress.update(task, rate=f"loss {value:.3f}")
+                if name in ("loss", "reward"):
+                    progress.update(task, rate=f"{name} {value:.3f}")
 
         try:
             result = work(run, on_metrics)
         finally:
             shutil.rmtree(run.folder / "adapter.partial", ignore_errors=True)
         save_loss_picture(result.metrics, run.folder / "loss.png", stage)
-        summary = {**result.summary, "seconds": round(result.seconds, 1), **data}
+        summary = {**result.summary, "seconds": round(result.seconds, 1), **size}
         kind: VersionKind = "reward" if stage == "reward" else "policy"
         with writing(ctx.engine) as session:
             version = versions.create(
@@ -195,7 +240,7 @@ def _train_version(
                 adapter_sha256=result.adapter_sha256,
                 parent_id=parent.id,
                 run_id=run.id,
-                snapshot_id=snapshot.id if snapshot else None,
+                snapshot_id=snapshot.id if snapshot is not None else None,
                 actor=ctx.actor,
             )
             run.finish(session, summary, result.tokens, result.peak_memory_bytes)

@@ -134,7 +134,7 @@ def test_our_head_gives_what_trl_s_gives_and_the_same_gradient(tiny_base: Path) 
     found = []
     for add in (add_fused_lm_head, add_completion_head):
         model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
-        add(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
+        add(model, temperature=0.7, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
         model.lm_head.weight.requires_grad_(False)
         out = model(input_ids=tokens, labels=labels, fused_lm_head=True)
         out.log_probs.sum().backward()
