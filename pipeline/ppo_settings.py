@@ -38,7 +38,7 @@ class PpoSettings:
     length_floor: float = 0.1  # of the parent's mean length; below it training stops
     entropy_floor: float = 0.05  # of the parent's entropy; below it training stops
     max_gradient_norm: float = 1.0
-    checkpoint_steps: int = 4  # steps between checkpoints
+    checkpoint_steps: int = 4  # steps between checkpoints; 0: only when told to stop
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: str = "auto"
 

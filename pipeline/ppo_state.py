@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -72,32 +73,46 @@ class Store:
     def save(self, state: State) -> None:
         """A sealed checkpoint of `state.step`; older ones are pruned.
 
-        Raises OSError where the disk is full: the checkpoint before it stays.
+        Raises PrefloopError if it cannot be written, with a full disk for one: the checkpoint before it stays.
         """
         folder = self.root / f"checkpoint-{state.step}"
-        if self.process.is_main_process:
+        try:
+            if self.process.is_main_process:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                self._write(folder, state)
+            self.process.wait_for_everyone()
+            (folder / f"random-{self.process.process_index}.json").write_text(json.dumps(_random_state()))
+            self.process.wait_for_everyone()
+            if self.process.is_main_process:
+                checkpoints.seal(folder)
+                checkpoints.prune(self.root, KEPT)
+        except (
+            OSError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:  # torch's word for it, and safetensors'
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            save_file(policy_weights(self.models), folder / "policy.safetensors")
-            save_file(state.last_good, folder / "last_good.safetensors")
-            save_file(self.models.value_head.state_dict(), folder / "value_head.safetensors")
-            torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
-            facts = {
-                "identity": self.identity,
-                "step": state.step,
-                "controller": asdict(state.controller),
-                "start": asdict(state.start) if state.start else None,
-                "metrics": state.metrics,
-                "samples": state.samples,
-                "tokens": state.tokens,
-            }
-            (folder / "state.json").write_text(json.dumps(facts))
-        self.process.wait_for_everyone()
-        (folder / f"random-{self.process.process_index}.json").write_text(json.dumps(_random_state()))
-        self.process.wait_for_everyone()
-        if self.process.is_main_process:
-            checkpoints.seal(folder)
-            checkpoints.prune(self.root, KEPT)
+            raise PrefloopError(
+                f"the checkpoint of step {state.step} could not be written to {self.root} ({error}); make room on the "
+                "disk and run the same command again: it goes on from the checkpoint before"
+            ) from error
+
+    def _write(self, folder: Path, state: State) -> None:
+        save_file(policy_weights(self.models), folder / "policy.safetensors")
+        save_file(state.last_good, folder / "last_good.safetensors")
+        save_file(self.models.value_head.state_dict(), folder / "value_head.safetensors")
+        torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
+        facts = {
+            "identity": self.identity,
+            "step": state.step,
+            "controller": asdict(state.controller),
+            "start": asdict(state.start) if state.start else None,
+            "metrics": state.metrics,
+            "samples": state.samples,
+            "tokens": state.tokens,
+        }
+        (folder / "state.json").write_text(json.dumps(facts))
 
     def load(self) -> State | None:
         """The newest verified checkpoint, put into models, optimizer and random streams; None without one.

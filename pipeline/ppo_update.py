@@ -17,7 +17,7 @@ from .ppo_settings import PpoSettings
 from .roles import Roles
 from .rollout import Experience
 
-FIGURES = ("policy_loss", "value_loss", "clip_fraction", "value_clip_fraction", "approx_kl")
+FIGURES = ("loss", "policy_loss", "value_loss", "clip_fraction", "value_clip_fraction", "approx_kl")
 
 
 class NonFiniteLoss(Exception):
@@ -99,8 +99,9 @@ def _losses(
     value, value_clipped = ppo.value_loss(values_B_T, old_values_B_T, returns_B_T, mask_B_T, settings.value_clip)
     # How far this rollout has carried the policy that sampled it (Schulman 2020, k3).
     moved = ppo.kl_k3(old_B_T, logprobs_B_T.detach())
-    figures = [part.detach().float().sum().cpu() for part in (policy, value, clipped, value_clipped, moved)]
-    return policy.sum() + settings.value_weight * value.sum(), torch.stack(figures)
+    loss = policy.sum() + settings.value_weight * value.sum()
+    parts = (loss, policy, value, clipped, value_clipped, moved)
+    return loss, torch.stack([part.detach().float().sum().cpu() for part in parts])
 
 
 def _share_gradients(parameters: Sequence[torch.nn.Parameter], process: PartialState, largest: float) -> float:

@@ -24,9 +24,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, set_seed
 
 from .errors import PrefloopError
-from .language_model import LanguageModel, Message, batches_of_like_length, load_tokenizer, quiet_loading, resolve_dtype
+from .language_model import LanguageModel, batches_of_like_length, load_tokenizer, quiet_loading, resolve_dtype
 from .ppo import spread, token_entropy, token_logprobs
 from .reward_model import sequence_ids
+from .rewards import Row
 from .training import ADAPTER_FILE, LoraSettings
 
 POLICY, REFERENCE, REWARD = "default", "reference", "reward"  # names of adapters; peft saves "default" without a folder
@@ -125,7 +126,7 @@ class Roles:
         return spread(token_logprobs(logits_N_V, packed.actions_N, self.temperature), packed.mask_B_T)
 
     @torch.no_grad()
-    def scores(self, rows: Sequence[tuple[Sequence[Message], str, bool]], token_budget: int = 8_192) -> list[float]:
+    def scores(self, rows: Sequence[Row], token_budget: int = 8_192) -> list[float]:
         """The reward model's score of each (messages, completion, ended): what `RewardModel.score` gives."""
         encoded = [sequence_ids(self.tokenizer, m, text, ended, self.reward_max_length) for m, text, ended in rows]
         scores = [0.0] * len(rows)

@@ -7,7 +7,7 @@ seed, prompt and pass over the prompts; so a run that resumes at step k draws wh
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,12 +22,11 @@ from .errors import PrefloopError
 from .generate import Request, Sampling, decode, plan_batches
 from .language_model import Message, prompt_ids
 from .ppo_settings import PpoSettings
+from .rewards import Row, Score
 from .roles import Packed, Roles, pack
 
 SAMPLING_SEED = 40_000  # added to the run's: its completions are others than the candidates that people judged
 TOKEN_BUDGET = 16_384  # tokens in one batch of decoding, prompts and completions together
-
-Judge = Callable[[Sequence[tuple[Sequence[Message], str, bool]]], list[float]]  # scores of (messages, text, ended)
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Episode:
     ended: bool  # by itself; otherwise cut off at the length limit
 
     @property
-    def row(self) -> tuple[tuple[Message, ...], str, bool]:
+    def row(self) -> Row:
         """As judges read it."""
         return self.messages, self.text, self.ended
 
@@ -82,7 +81,7 @@ class Experience:
         width = self.mask_R_T.shape[1]
         return pack_episodes(self.episodes[rows], width, models)
 
-    def figures(self, second_judge: Judge | None = None) -> dict[str, float]:
+    def figures(self, second_judge: Score | None = None) -> dict[str, float]:
         """What the rollout says about the policy that drew it: means over episodes, entropy over tokens."""
         count = len(self.episodes)
         figures = {

@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,12 +23,14 @@ from accelerate.utils import reduce
 
 from db.hashing import canonical_json, sha256_text
 
-from . import ppo, ppo_state, ppo_update, roles
+from . import checkpoints, ppo, ppo_state, ppo_update, roles
 from .errors import PrefloopError
 from .language_model import best_device
 from .ppo_settings import PpoSettings
 from .ppo_state import Start, State
-from .rollout import Experience, Judge, PromptRow, check_prompts, evaluate, requests_of_step, roll_out
+from .rewards import Score
+from .rollout import Experience, PromptRow, check_prompts, evaluate, requests_of_step, roll_out
+from .stopping import Stopped, on_sigterm
 from .training import ADAPTER_FILE, OnMetrics, TrainResult, file_sha256, peak_memory_bytes
 
 SAMPLES_FILE = "samples.jsonl"
@@ -49,17 +48,16 @@ def train_ppo(
     on_metrics: OnMetrics | None = None,
     chat_template: str | None = None,
     reward_max_length: int = 512,
-    second_judge: Judge | None = None,
-    checkpoints: Path | None = None,
+    second_judge: Score | None = None,
 ) -> TrainResult:
     """Train on `prompts` and leave the adapter in `out`, which must not exist, and samples of its answers beside it.
 
-    Goes on from the newest verified checkpoint in `checkpoints` (default: `out` with ".checkpoints"), and removes the
-    folder at the end. `second_judge` is not learned from: its mean is logged, so that one sees where the two part.
+    Goes on from the newest verified checkpoint beside `out` (checkpoints.root_of); the caller removes the folder once
+    the result is safe. `second_judge` is not learned from: its mean is logged, so that one sees where the two part.
 
     The summary's `stopped` is None, or why training ended before its time; the adapter is then the last good one.
-    Raises PrefloopError for settings that cannot be, when nothing good was learned, and after SIGTERM. Under torchrun
-    every process calls it; the first one reports and writes.
+    Raises PrefloopError for settings that cannot be, and when nothing good was learned; Stopped after SIGTERM. Under
+    torchrun every process calls it; the first one reports and writes.
     """
     started = time.monotonic()
     process = PartialState(cpu=best_device().type == "cpu")
@@ -80,7 +78,7 @@ def train_ppo(
     check_prompts(prompts, models, settings.max_new_tokens)
     optimizer = ppo_update.make_optimizer(models, settings)
     store = ppo_state.Store(
-        root=checkpoints or out.with_name(out.name + ".checkpoints"),
+        root=checkpoints.root_of(out),
         identity=_identity(prompts, settings, parent_adapter, reward_adapter, seed, process.num_processes),
         models=models,
         optimizer=optimizer,
@@ -92,7 +90,8 @@ def train_ppo(
     )
     report = Report(state, settings.steps, out.parent / SAMPLES_FILE, on_metrics if process.is_main_process else None)
     stopped = None
-    with _sigterm_noted() as told_to_stop:
+    told_to_stop = threading.Event()
+    with on_sigterm(told_to_stop.set):
         while state.step < settings.steps and stopped is None:
             # 1. Roll out: the policy answers the next prompts.
             requests = requests_of_step(prompts, state.step, settings.rollout_size, seed)
@@ -142,13 +141,11 @@ def train_ppo(
 
             # 8. Make it safe, and give way if asked to: one process that was told to stop stops all.
             ending = bool(reduce(torch.tensor(float(told_to_stop.is_set()), device=process.device), "max"))
-            if ending or state.step % settings.checkpoint_steps == 0:
+            if ending or (settings.checkpoint_steps and state.step % settings.checkpoint_steps == 0):
                 store.save(state)
             if ending:
-                raise PrefloopError(
-                    f"told to stop after step {state.step} of {settings.steps}; the checkpoint is kept, and the same "
-                    "command goes on from there"
-                )
+                done = f"after step {state.step} of {settings.steps}"
+                raise Stopped(f"stopped by SIGTERM {done}; the same command goes on from there")
 
     if stopped is not None:
         if state.step == 0:
@@ -156,7 +153,6 @@ def train_ppo(
         ppo_state.set_policy_weights(models, state.last_good)
     if process.is_main_process:
         roles.save_policy(models, out)
-        shutil.rmtree(store.root, ignore_errors=True)
     process.wait_for_everyone()
     last = {name: value for name, step, value in state.metrics if step == state.step}
     return TrainResult(
@@ -249,18 +245,5 @@ def _identity(
     """sha256 of what decides the result: a checkpoint of anything else is not gone on from."""
     adapters = [file_sha256(path / ADAPTER_FILE) if path else None for path in (parent_adapter, reward_adapter)]
     shas = [row.prompt_sha256 for row in prompts]
-    return sha256_text(canonical_json([asdict(settings), shas, adapters, seed, processes]))
-
-
-@contextmanager
-def _sigterm_noted() -> Iterator[threading.Event]:
-    """Within, SIGTERM sets the event instead of ending the process, so that the step is finished and saved."""
-    told = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
-        yield told
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: told.set())
-    try:
-        yield told
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    deciding = asdict(settings) | {"checkpoint_steps": None}  # which changes no result
+    return sha256_text(canonical_json([deciding, shas, adapters, seed, processes]))

@@ -20,7 +20,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from pipeline import checkpoints, ppo, roles
+from pipeline import checkpoints, ppo, ppo_state, roles
 from pipeline.errors import PrefloopError
 from pipeline.language_model import load
 from pipeline.pairs import PreferenceRow
@@ -28,6 +28,7 @@ from pipeline.ppo_settings import PpoSettings
 from pipeline.ppo_state import Start
 from pipeline.reward_model import RewardModel
 from pipeline.rollout import Experience, PromptRow, evaluate, requests_of_step, roll_out
+from pipeline.stopping import Stopped
 from pipeline.train_dpo import DpoSettings, train_dpo
 from pipeline.train_ppo import illness, train_ppo
 from pipeline.train_reward import RewardSettings, train_reward
@@ -230,7 +231,6 @@ def test_ppo_raises_the_reward_and_trains_every_part_it_should(
     samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert len(samples) == 14 * 4
     assert {"step", "reward", "prompt", "completion", "ended"} == set(samples[0])
-    assert not (tmp_path / "adapter.checkpoints").exists()
 
 
 def test_micro_batches_change_the_memory_and_not_the_update(tiny_base: Path, reward: Path, tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_a_killed_run_ends_with_the_same_weights(tiny_base: Path, reward: Path, 
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert not out.exists()
-    assert checkpoints.newest_verified(out.with_name("killed.checkpoints")) is not None
+    assert checkpoints.newest_verified(checkpoints.root_of(out)) is not None
     heard: list[Metric] = []
     resumed = train_ppo(PROMPTS, PPO, tiny_base, None, reward, out, seed, lambda new, _: heard.extend(new))
     assert resumed.adapter_sha256 == undisturbed.adapter_sha256
@@ -364,16 +364,17 @@ def test_a_damaged_checkpoint_is_passed_over_and_another_run_s_is_refused(
     tiny_base: Path, reward: Path, tmp_path: Path
 ) -> None:
     undisturbed = train_ppo(PROMPTS, PPO, tiny_base, None, reward, tmp_path / "undisturbed", 0)
-    out, root = tmp_path / "adapter", tmp_path / "checkpoints"
+    out = tmp_path / "adapter"
+    root = checkpoints.root_of(out)
 
     def train(seed: int = 0, stop_after: int | None = None) -> TrainResult:
         def listen(new: list[Metric], share: float) -> None:
             if stop_after is not None and share * PPO.steps == stop_after:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        return train_ppo(PROMPTS, PPO, tiny_base, None, reward, out, seed, listen, checkpoints=root)
+        return train_ppo(PROMPTS, PPO, tiny_base, None, reward, out, seed, listen)
 
-    with pytest.raises(PrefloopError, match="told to stop after step 3 of 4; the checkpoint is kept"):
+    with pytest.raises(Stopped, match="stopped by SIGTERM after step 3 of 4; the same command goes on"):
         train(stop_after=3)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # handed back
     newest = checkpoints.newest_verified(root)
@@ -383,4 +384,22 @@ def test_a_damaged_checkpoint_is_passed_over_and_another_run_s_is_refused(
         train(seed=1)
     (newest / "optimizer.pt").unlink()  # a trainer that trusted the folder would go on with an empty optimizer
     assert train().adapter_sha256 == undisturbed.adapter_sha256
-    assert not root.exists()
+
+
+def test_a_full_disk_fails_clearly_and_leaves_the_checkpoint_before(
+    tiny_base: Path, reward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ppo_state.Store._write
+
+    def write(store: ppo_state.Store, folder: Path, state: ppo_state.State) -> None:
+        whole(store, folder, state)
+        if state.step == 3:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ppo_state.Store, "_write", write)
+    out = tmp_path / "adapter"
+    with pytest.raises(PrefloopError, match=r"of step 3 could not be written.*No space left.*make room"):
+        train_ppo(PROMPTS, PPO, tiny_base, None, reward, out, 0)
+    assert sorted(path.name for path in checkpoints.root_of(out).iterdir()) == ["checkpoint-1", "checkpoint-2"]
+    monkeypatch.undo()
+    assert train_ppo(PROMPTS, PPO, tiny_base, None, reward, out, 0).summary["steps"] == PPO.steps
