@@ -17,7 +17,7 @@ class PpoSettings:
     rollout_size: int = 32  # episodes a step, over all processes
     epochs: int = 2  # passes over each rollout
     batch_size: int = 8  # episodes an update, over all processes
-    micro_batch_size: int = 8  # episodes in one pass through the model: less memory, the same update
+    micro_batch_size: int = 8  # episodes, of like length, in one pass through the model; bounds memory
     max_new_tokens: int = 64  # tokens, completion only
     temperature: float = 0.9  # of sampling, and of the policy whose ratio is clipped
     learning_rate: float = 3e-4  # of the adapter at the first step; falls linearly to 0

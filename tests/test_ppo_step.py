@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from db import prompts, runs, versions
 from db.engine import reading, writing
 from db.tables import Run, Version
 from pipeline import checkpoints, cli, import_prompts, train_ppo, workspace
+from pipeline.config import PpoSection
 from pipeline.context import Context
 from pipeline.errors import PrefloopError
 from pipeline.loop import run_round
 from pipeline.pairs import PairPolicy
+from pipeline.ppo_settings import PpoSettings
 from pipeline.promote import ensure_current
 from pipeline.snapshot import freeze
 from pipeline.train import train_reward_version
@@ -70,6 +73,11 @@ def run_of(ctx: Context, version: Version) -> Run:
     assert version.run_id is not None
     with reading(ctx.engine) as session:
         return runs.get(session, version.run_id)
+
+
+def test_the_config_has_every_setting_of_the_stage_with_the_same_default() -> None:
+    stage = asdict(PpoSettings())
+    assert PpoSection().model_dump() == {name: stage[name] for name in stage if name not in ("lora", "dtype")}
 
 
 def test_a_version_is_stored_with_its_lineage_and_equal_work_is_not_done_again(ctx: Context) -> None:
