@@ -145,7 +145,9 @@ def table(results: list[dict[str, Any]]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cell", action="append", choices=CELLS, help="only this one; may be repeated")
-    parser.add_argument("--trainer", action="append", choices=["ppo", "rloo", "grpo"], help="one round with this trainer, too")
+    parser.add_argument(
+        "--trainer", action="append", choices=["ppo", "rloo", "grpo"], help="one round with this trainer, too"
+    )
     default = user_cache_path("prefloop") / "benchmarks" / "planted_taste"
     parser.add_argument("--out", type=Path, default=default, help="folder of results and workspaces")
     arguments = parser.parse_args()
