@@ -5,7 +5,7 @@ own, and its result is kept: an interrupted benchmark goes on where it was, and 
 
     python benchmarks/planted_taste.py                      all cells
     python benchmarks/planted_taste.py --cell warm:0        one cell
-    python benchmarks/planted_taste.py --cell warm:0 --trainer rloo --trainer grpo
+    python benchmarks/planted_taste.py --cell warm:0 --trainer ppo --trainer rloo
                                                             one round of DPO, then each trainer from the base, against
                                                             that round's reward model (its exam is not asked for)
 
@@ -20,7 +20,7 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from platformdirs import user_cache_path
 
@@ -37,11 +37,12 @@ from pipeline import import_prompts, workspace
 from pipeline.compare import compare
 from pipeline.context import Context, code_version
 from pipeline.loop import run_round
-from pipeline.train_by_reward import Algorithm, train_online_version
+from pipeline.train_by_reward import train_online_version, train_ppo_version
 
 CELLS = ["concise:0", "structured:0", "warm:0", "concise:1", "concise:2"]
 ROUNDS = 3
 MOST_JUDGMENTS = 120  # in a round
+Trainer = Literal["ppo", "rloo", "grpo"]
 console = Console()
 
 
@@ -89,7 +90,7 @@ def run_cell(cell: str, out: Path) -> dict[str, Any]:
     return result
 
 
-def run_trainers(cell: str, trainers: list[Algorithm], out: Path) -> Table:
+def run_trainers(cell: str, trainers: list[Trainer], out: Path) -> Table:
     """One round of the loop, and in DPO's place each trainer from the same start against the same reward model."""
     ctx = opened(cell, out)
     summary = run_round(ctx, "planted-taste", 1, "simulated")
@@ -98,9 +99,12 @@ def run_trainers(cell: str, trainers: list[Algorithm], out: Path) -> Table:
         policies = {"dpo": versions.by_name(session, summary["version"])}
     base, judge = ctx.base_version(), f"taste:{cell.split(':')[0]}"
     for trainer in trainers:
-        policies[trainer] = train_online_version(
-            ctx, trainer, base, reward, second_judge=judge, accept_failed_exam=True
-        )
+        if trainer == "ppo":
+            policies[trainer] = train_ppo_version(ctx, base, reward, second_judge=judge, accept_failed_exam=True)
+        else:
+            policies[trainer] = train_online_version(
+                ctx, trainer, base, reward, second_judge=judge, accept_failed_exam=True
+            )
     shown = Table("trainer", "version", "win rate vs base [95 %]", "tokens", "ended", "KL", "parted at", title=cell)
     for trainer, policy in policies.items():
         _, report = compare(ctx, policy, base, [judge])
@@ -141,7 +145,9 @@ def table(results: list[dict[str, Any]]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cell", action="append", choices=CELLS, help="only this one; may be repeated")
-    parser.add_argument("--trainer", action="append", choices=["rloo", "grpo"], help="one round with this trainer, too")
+    parser.add_argument(
+        "--trainer", action="append", choices=["ppo", "rloo", "grpo"], help="one round with this trainer, too"
+    )
     default = user_cache_path("prefloop") / "benchmarks" / "planted_taste"
     parser.add_argument("--out", type=Path, default=default, help="folder of results and workspaces")
     arguments = parser.parse_args()

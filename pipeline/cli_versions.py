@@ -104,6 +104,24 @@ AcceptOption = Annotated[
 ]
 
 
+@train_app.command("ppo")
+def train_ppo(
+    reward: Annotated[str, typer.Option("--reward", help="Reward model to optimise against.")],
+    second_judge: SecondJudgeOption = None,
+    parent: ParentOption = None,
+    accept_failed_exam: AcceptOption = False,
+    seed: int | None = None,
+) -> None:
+    """Train a policy by PPO: one base model as policy, reference, reward model and value function."""
+    from .train_by_reward import train_ppo_version
+
+    with opened() as ctx:
+        with reading(ctx.engine) as session:
+            model = versions.by_name(session, reward)
+        version = train_ppo_version(ctx, _start(ctx, parent), model, second_judge, accept_failed_exam, seed=seed)
+        report.print_version(console, ctx, version)
+
+
 @train_app.command("rloo")
 def train_rloo(
     reward: RewardOption = None,

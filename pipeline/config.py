@@ -128,6 +128,35 @@ class KtoSection(Section):
     max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
 
 
+class PpoSection(Section):
+    steps: int = Field(32, ge=1, description="rollouts, each learned from and then thrown away")
+    rollout_size: int = Field(32, ge=2, description="episodes a step")
+    epochs: int = Field(2, ge=1, description="passes over each rollout")
+    batch_size: int = Field(8, ge=1, description="episodes an update")
+    micro_batch_size: int = Field(8, ge=1, description="episodes in one pass through the model; bounds memory")
+    max_new_tokens: int = Field(64, ge=1, description="tokens, completion only")
+    temperature: float = Field(0.9, gt=0, description="of drawing; log-probabilities are taken at it, too")
+    learning_rate: float = Field(3e-4, gt=0, description="of the adapter at the first step; falls to 0")
+    value_learning_rate: float = Field(1e-3, gt=0, description="of the value head, likewise")
+    gamma: float = Field(1.0, gt=0, le=1, description="discount a token")
+    lam: float = Field(0.95, ge=0, le=1, description="lambda of the advantage estimation")
+    clip: float = Field(0.2, gt=0, description="how far a probability ratio may leave 1")
+    value_clip: float = Field(0.2, gt=0, description="how far a value may move in one step")
+    value_weight: float = Field(0.1, ge=0, description="of the value loss beside the policy loss")
+    whiten_rewards: bool = Field(False, description="divide token rewards by their deviation")
+    missing_end_penalty: float = Field(0.0, ge=0, description="off the reward of an answer that was cut off")
+    reference: Literal["parent", "base"] = Field("parent", description="what the policy is anchored to")
+    kl_control: Literal["adaptive", "fixed"] = Field("adaptive", description="whether kl_coefficient is steered")
+    kl_coefficient: float = Field(0.05, ge=0, description="price of a nat, in deviations of the score, at the start")
+    kl_target: float = Field(8.0, gt=0, description="nats a completion that it is steered to")
+    kl_horizon: float = Field(500.0, gt=0, description="episodes; the smaller, the faster it is steered")
+    kl_limit: float = Field(50.0, gt=0, description="nats a completion; beyond it training stops")
+    length_floor: float = Field(0.1, ge=0, lt=1, description="of the parent's mean length; below it training stops")
+    entropy_floor: float = Field(0.05, ge=0, lt=1, description="of the parent's entropy; below it training stops")
+    max_gradient_norm: float = Field(1.0, gt=0, description="larger gradients are scaled down to it")
+    checkpoint_steps: int = Field(4, ge=0, description="steps between checkpoints; 0: only when told to stop")
+
+
 class RlSection(Section):
     reward_weight: float = Field(1.0, gt=0, description="of the reward model's score in what is optimised")
     rules: tuple[str, ...] = Field(
@@ -167,6 +196,13 @@ class GrpoSection(OnlineSection):
     )
 
 
+class LoopSection(Section):
+    trainer: Literal["dpo", "ppo", "rloo", "grpo"] = Field("dpo", description="what trains the policy in a round")
+    accept_failed_exam: bool = Field(
+        False, description="let ppo, rloo and grpo use a reward model without a passed exam; it is recorded"
+    )
+
+
 class CompareSection(Section):
     samples_per_prompt: int = Field(1, ge=1, description="completions of each held-out prompt, for each version")
     seed: int = Field(20_000, description="of the held-out completions; the same for every version")
@@ -201,9 +237,11 @@ class Settings(BaseSettings):
     dpo: DpoSection = DpoSection()
     sft: SftSection = SftSection()
     kto: KtoSection = KtoSection()
+    ppo: PpoSection = PpoSection()
     rl: RlSection = RlSection()
     rloo: RlooSection = RlooSection()
     grpo: GrpoSection = GrpoSection()
+    loop: LoopSection = LoopSection()
     compare: CompareSection = CompareSection()
 
     @classmethod

@@ -48,6 +48,15 @@ class Request:
     sample_index: int
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """The tokens of one completion, the one that stopped it included, and how it came out."""
+
+    ids: list[int]
+    stopped: bool  # by a stop token; otherwise cut off at the limit
+    logprob_sum: float  # nats, under the untempered, unfiltered model
+
+
 def plan_batches(lengths: Sequence[int], groups: Sequence[int], budget: int, max_new_tokens: int) -> list[list[int]]:
     """Batches of indices, shortest prompts first, each within `budget` tokens of (prompt + completion) × rows.
 
@@ -98,8 +107,19 @@ def generate(
         rows = [requests[i] for i in batch]
         missing = [(r.prompt_id, r.sample_index) not in already for r in rows]
         if any(missing):
-            completions = _decode(lm, rows, prompts, sampling, seed)
-            yield [c for c, wanted in zip(completions, missing, strict=True) if wanted]
+            decoded = decode(lm, rows, prompts, sampling, seed)
+            yield [_completion(lm, r, d) for r, d, wanted in zip(rows, decoded, missing, strict=True) if wanted]
+
+
+def _completion(lm: LanguageModel, request: Request, decoded: Decoded) -> Completion:
+    return Completion(
+        prompt_id=request.prompt_id,
+        sample_index=request.sample_index,
+        text=lm.decode(decoded.ids),
+        token_count=len(decoded.ids),
+        finish_reason="stop" if decoded.stopped else "length",
+        logprob_sum=decoded.logprob_sum,
+    )
 
 
 def _uniforms(request: Request, seed: int, count: int) -> np.ndarray:
@@ -109,10 +129,10 @@ def _uniforms(request: Request, seed: int, count: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _decode(
+def decode(
     lm: LanguageModel, rows: Sequence[Request], prompts: dict[int, list[int]], sampling: Sampling, seed: int
-) -> list[Completion]:
-    """Decode one batch. Axes: U distinct prompts, B rows still running, T positions."""
+) -> list[Decoded]:
+    """Decode one batch; `prompts` has token ids by prompt id. Axes: U distinct prompts, B rows running, T positions."""
     limit = sampling.max_new_tokens
     unique = list(dict.fromkeys(r.prompt_id for r in rows))
     which = torch.tensor([unique.index(r.prompt_id) for r in rows])
@@ -174,17 +194,8 @@ def _decode(
         ).logits[:, -1]
         next_position_B = next_position_B + 1
 
-    return [
-        Completion(
-            prompt_id=row.prompt_id,
-            sample_index=row.sample_index,
-            text=lm.decode(tokens[i, : int(counts[i])].tolist()),
-            token_count=int(counts[i]),
-            finish_reason="stop" if stopped[i] else "length",
-            logprob_sum=float(logprobs[i]),
-        )
-        for i, row in enumerate(rows)
-    ]
+    kept = zip(tokens.tolist(), counts.tolist(), stopped.tolist(), logprobs.tolist(), strict=True)
+    return [Decoded(ids[:count], stop, logprob) for ids, count, stop, logprob in kept]
 
 
 def sample(logits_B_V: Tensor, uniform_B: Tensor, sampling: Sampling) -> Tensor:

@@ -18,18 +18,19 @@ from scipy import stats
 
 from db import comparisons, prompts, rounds, runs, versions
 from db.engine import reading, writing
-from db.tables import Candidate, Prompt, Version
+from db.tables import Candidate, Prompt, Round, Version
 
 from .ask import ask, simulate
 from .compare import compare, judge_scores
 from .context import Context
 from .draw import draw
 from .errors import PrefloopError
-from .pairs import PairPolicy
+from .pairs import PairPolicy, PreferenceRow
 from .promote import ensure_current, promote_if_better
-from .snapshot import freeze
+from .snapshot import Frozen, freeze
 from .take_exam import take_exam
 from .train import train_dpo_version, train_reward_version
+from .train_by_reward import train_online_version, train_ppo_version
 
 Annotators = Literal["human", "simulated"]
 
@@ -105,8 +106,8 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
         reward = train_reward_version(ctx, all_rounds, round_)
     with watch.measure("exam"):
         _, exam = take_exam(ctx, reward, round_)
-    with watch.measure("train dpo"):
-        policy = train_dpo_version(ctx, this_round, parent, round_)
+    with watch.measure(f"train {settings.loop.trainer}"):
+        policy = _train_policy(ctx, this_round, parent, reward, round_)
     with watch.measure("compare"):
         reward_judge = f"reward:{reward.name}"
         taste_judge = f"taste:{settings.simulate.taste}"
@@ -132,6 +133,20 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
     with writing(ctx.engine) as session:
         rounds.finish(session, round_.id, summary)
     return summary
+
+
+def _train_policy(
+    ctx: Context, this_round: Frozen[PreferenceRow], parent: Version, reward: Version, round_: Round
+) -> Version:
+    """The round's policy: from its judgments by DPO, or on all train prompts against its reward model."""
+    section = ctx.workspace.settings.loop
+    if section.trainer == "dpo":
+        return train_dpo_version(ctx, this_round, parent, round_)
+    if section.trainer == "ppo":
+        return train_ppo_version(ctx, parent, reward, accept_failed_exam=section.accept_failed_exam, round_=round_)
+    return train_online_version(
+        ctx, section.trainer, parent, reward, accept_failed_exam=section.accept_failed_exam, round_=round_
+    )
 
 
 def prompts_of_round(train_prompts: list[Prompt], number: int, count: int, seed: int) -> list[Prompt]:

@@ -95,3 +95,29 @@ def _standardised(label: str, values: dict[int, float]) -> pd.DataFrame:
         edge = window(len(scaled)) // 2
         smoothed[edge : len(scaled) - edge] = smooth(scaled.tolist())
     return pd.DataFrame({"step": steps, "judge": label, "value": scaled, "smoothed": smoothed})
+
+
+PPO_CURVES = {
+    "reward": "reward model's score",
+    "kl": "KL, nats a completion",
+    "entropy": "entropy, nats a token",
+    "length": "tokens",
+    "clip_fraction": "share of ratios clipped",
+    "explained_variance": "value: explained variance",
+}
+
+
+def save_ppo_picture(metrics: Sequence[tuple[str, int, float]], path: Path, title: str) -> None:
+    """How a PPO run went, as a PNG: one small chart for each of PPO_CURVES, by step."""
+    drawn = [(PPO_CURVES[name], step, value) for name, step, value in metrics if name in PPO_CURVES]
+    charts = (
+        alt.Chart(pd.DataFrame(drawn, columns=["curve", "step", "value"]), width=220, height=140)
+        .mark_line(point=alt.OverlayMarkDef(size=12))
+        .encode(
+            x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
+            facet=alt.Facet("curve:N", columns=3, sort=list(PPO_CURVES.values()), title=title),
+        )
+        .resolve_scale(y="independent")
+    )
+    charts.save(path, scale_factor=2)

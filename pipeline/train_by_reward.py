@@ -1,5 +1,5 @@
-"""The step of online reinforcement learning: a reward model that passed its exam, rules beside it, a second judge who
-watches, and a version at the end."""
+"""The steps of reinforcement learning: a reward model that passed its exam, rules beside it (RLOO and GRPO), a second
+judge who watches, and a version at the end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from db import prompts, snapshots
 from db.engine import reading
 from db.tables import Prompt, Round, Version
 
+from . import pictures
 from .context import Context
 from .exam_gate import require_passed_exam
 from .recorded_run import RecordedRun
@@ -92,4 +93,72 @@ def train_online_version(
             *sorted(prompt.sha256 for prompt in asked),
         ],
         note=note,
+    )
+
+
+def train_ppo_version(
+    ctx: Context,
+    parent: Version,
+    reward: Version,
+    second_judge: str | None = None,
+    accept_failed_exam: bool = False,
+    on_prompts: Sequence[Prompt] | None = None,
+    round_: Round | None = None,
+    seed: int | None = None,
+) -> Version:
+    """A policy by PPO against `reward`, starting at `parent`; an equal one that is finished is returned instead.
+
+    `second_judge` is by default that of the config, `on_prompts` all train prompts. The run's config records the exam
+    that opened the gate.
+    """
+    from .ppo_settings import PpoSettings
+    from .rollout import PromptRow
+    from .train_ppo import train_ppo
+
+    workspace = ctx.workspace.settings
+    settings = PpoSettings(**{**shared(ctx), **workspace.ppo.model_dump()})
+    seed = workspace.seed if seed is None else seed
+    exam = require_passed_exam(ctx, reward, accept_failed_exam)
+    judge = resolve(ctx, second_judge or workspace.rl.second_judge, reward, round_)
+    with reading(ctx.engine) as session:
+        snapshot = snapshots.get(session, reward.snapshot_id) if reward.snapshot_id else None
+        asked = prompts.list_prompts(session, split="train") if on_prompts is None else on_prompts
+    reward_adapter = ctx.adapter(reward)
+    assert reward_adapter is not None, "a reward model always has an adapter"
+
+    def work(run: RecordedRun, on_metrics: Any) -> Any:
+        result = train_ppo(
+            [PromptRow(prompt.sha256, tuple(prompt.messages)) for prompt in asked],
+            settings,
+            ctx.base.folder,
+            ctx.adapter(parent),
+            reward_adapter,
+            run.folder / "adapter",
+            seed,
+            on_metrics,
+            ctx.workspace.chat_template(),
+            workspace.reward.max_length,
+            judge.score(ctx) if judge is not None else None,
+        )
+        pictures.save_ppo_picture(result.metrics, run.folder / "ppo.png", "ppo")
+        if result.summary["stopped"]:
+            ctx.say(f"ppo stopped by itself: {result.summary['stopped']}; the last good adapter is kept")
+        return dataclasses.replace(result, summary={**result.summary, **watched(ctx, run, result.metrics, "ppo")})
+
+    return train_version(
+        ctx,
+        "ppo",
+        {**asdict(settings), "reward": f"reward:{reward.name}", "second_judge": judge.name if judge else None},
+        seed,
+        snapshot,
+        {"prompts": len(asked)},
+        parent,
+        round_,
+        work,
+        also=[
+            reward.adapter_sha256,
+            judge.version.adapter_sha256 if judge and judge.version else None,
+            *sorted(prompt.sha256 for prompt in asked),
+        ],
+        note={"exam": exam, "second_judge_disjoint": judge.disjoint if judge else None},
     )
