@@ -41,6 +41,7 @@ class PpoSettings:
     checkpoint_steps: int = 4  # steps between checkpoints; 0: only when told to stop
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: str = "auto"
+    load_in_4bit: bool = False
 
     def check(self, processes: int) -> None:
         """Raises PrefloopError for sizes that do not divide: nothing is rounded."""

@@ -21,10 +21,11 @@ from peft import PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, set_seed
+from transformers import set_seed
 
 from .errors import PrefloopError
-from .language_model import LanguageModel, batches_of_like_length, load_tokenizer, quiet_loading, resolve_dtype
+from .language_model import LanguageModel, batches_of_like_length, load_tokenizer, resolve_dtype
+from .policy_model import load_base
 from .ppo import spread, token_entropy, token_logprobs
 from .reward_model import sequence_ids
 from .rewards import Row
@@ -205,6 +206,7 @@ def load(
     chat_template: str | None,
     device: torch.device,
     seed: int,
+    load_in_4bit: bool = False,
 ) -> Roles:
     """Base, adapters and heads in memory. The fresh parts are drawn by `seed`.
 
@@ -212,14 +214,7 @@ def load(
     """
     tokenizer = load_tokenizer(base, chat_template)
     set_seed(seed)
-    with quiet_loading():
-        model = AutoModelForCausalLM.from_pretrained(
-            base,
-            dtype=resolve_dtype(dtype, device),
-            trust_remote_code=False,
-            use_safetensors=True,
-            attn_implementation="eager",  # the fused kernel's backward is the slower one on CPU
-        )
+    model = load_base(base, dtype, load_in_4bit)
     config = model.config.get_text_config()
     scaled = [key for key in SCALED_LOGITS if getattr(config, key, None) not in (None, 1, 1.0)]
     if scaled:

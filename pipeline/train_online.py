@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datasets import Dataset
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from .errors import PrefloopError
@@ -32,10 +30,9 @@ from .language_model import (
     best_device,
     load_tokenizer,
     prompt_ids,
-    quiet_loading,
-    resolve_dtype,
 )
 from .lm_head import completion_only_head
+from .policy_model import load_policy
 from .rewards import Score, Term, weigh
 from .trainer_checkpoints import checkpoint_arguments
 from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, machine_arguments, run_trainer
@@ -62,6 +59,7 @@ class OnlineSettings:
     warmup_share: float = 0.1  # of the steps
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: str = "auto"
+    load_in_4bit: bool = False
     checkpoint_steps: int = 25  # steps between checkpoints; 0: only when told to stop
 
 
@@ -116,18 +114,9 @@ def train_online(
         )
     started = time.monotonic()
     tokenizer = load_tokenizer(base, chat_template)
-    with quiet_loading():
-        model = AutoModelForCausalLM.from_pretrained(
-            base,
-            dtype=resolve_dtype(settings.dtype),
-            trust_remote_code=False,
-            use_safetensors=True,
-            attn_implementation="eager",  # the fused kernel's backward is the slower one on CPU
-        )
+    model = load_policy(base, parent_adapter, settings.dtype, settings.load_in_4bit)
     _check_window(prompts, tokenizer, model, settings.max_new_tokens)
     stop_ids = LanguageModel(model, tokenizer, best_device()).stop_ids
-    if parent_adapter is not None:
-        model = PeftModel.from_pretrained(model, str(parent_adapter), is_trainable=True, use_safetensors=True)
     metrics = MetricsCallback(on_metrics)
     is_rloo = isinstance(settings, RlooSettings)
     with completion_only_head():

@@ -74,6 +74,7 @@ def train_ppo(
         chat_template,
         process.device,
         seed,
+        settings.load_in_4bit,
     )
     check_prompts(prompts, models, settings.max_new_tokens)
     optimizer = ppo_update.make_optimizer(models, settings)

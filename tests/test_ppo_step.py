@@ -25,6 +25,7 @@ from pipeline.train import train_reward_version
 from pipeline.train_by_reward import train_ppo_version
 from pipeline.verify import verify
 
+SHARED = ("lora", "dtype", "load_in_4bit")  # by all stages: keys of other sections
 SETTINGS = """
 [model]
 base = "{base}"
@@ -77,7 +78,7 @@ def run_of(ctx: Context, version: Version) -> Run:
 
 def test_the_config_has_every_setting_of_the_stage_with_the_same_default() -> None:
     stage = asdict(PpoSettings())
-    assert PpoSection().model_dump() == {name: stage[name] for name in stage if name not in ("lora", "dtype")}
+    assert PpoSection().model_dump() == {name: stage[name] for name in stage if name not in SHARED}
 
 
 def test_a_version_is_stored_with_its_lineage_and_equal_work_is_not_done_again(ctx: Context) -> None:
