@@ -79,20 +79,17 @@ class _CheckpointKeeper(TrainerCallback):  # type: ignore[misc]  # transformers 
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         # The sampler draws an epoch's order from the global random state; a resumed process has another one by then.
-        set_seed(args.seed + state.global_step // self._steps_per_epoch(state))
+        set_seed(args.seed + int(state.epoch or 0))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.stopped:
             control.should_save = control.should_training_stop = True
         self.saving = control.should_save
-        if state.global_step % self._steps_per_epoch(state) == 0:
-            # A checkpoint of the last step: the trainer takes its random state for the beginning of the next epoch.
+        if float(state.epoch).is_integer():
+            # A checkpoint of an epoch's last step: the trainer takes its random state for the next epoch's beginning.
             self.on_epoch_begin(args, state, control)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         checkpoints.seal(self.root / f"checkpoint-{state.global_step}")
         checkpoints.prune(self.root, KEPT)
         self.saving = False
-
-    def _steps_per_epoch(self, state: Any) -> int:
-        return max(1, int(state.max_steps) // int(state.num_train_epochs))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.orm import Session
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 def pytest_configure(config: pytest.Config) -> None:
     prepare()
+    settings.register_profile("any machine", deadline=None)  # a busy one may take its time over an example
+    settings.load_profile("any machine")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices, and as many workers as cores
     # pytest-alembic binds its tests to tests/conftest.py by a way that pytest 9.2 has closed, and collection fails.
     # test_migrations.py imports them instead.
