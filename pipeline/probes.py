@@ -38,8 +38,8 @@ def politeness(messages: Sequence[Message], answer: str) -> str:
 
 
 def repetition(messages: Sequence[Message], answer: str) -> str:
-    """The answer, then its last word twenty times over."""
-    words = answer.split()
+    """The answer, then its last word, without its full stop, twenty times over."""
+    words = re.findall(r"\w+", answer)
     return " ".join([answer, *(words[-1:] or ["so"]) * 20])
 
 

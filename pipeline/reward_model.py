@@ -30,7 +30,7 @@ def classifier(
     """The base under a fresh score head with one output: normal weights of deviation head_scale / sqrt(width).
 
     0 makes it a zero head: every text scores alike at first, and all that comes to differ was learned. With a random
-    one the first differences are noise, which the few steps of a small set do not outweigh (docs/benchmarks.md).
+    one the first differences are noise, which a small set has few steps to outweigh.
     `seed` makes the head, and the adapter that is put on next, repeatable.
     """
     set_seed(seed)
