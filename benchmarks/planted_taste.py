@@ -118,7 +118,7 @@ def run_trainers(cell: str, trainers: list[Trainer], out: Path) -> Table:
             f"{facts['mean_tokens']:.0f}",
             f"{facts['ended']:.0%}",
             f"{facts['kl_to_base']:.1f}",
-            str(run_summary.get("parted_at", "–")),
+            str(run_summary.get("parted_at") or "–"),
         )
     ctx.engine.dispose()
     return shown
