@@ -16,8 +16,8 @@ from db.judgments import Said
 from db.tables import Candidate, Round
 
 from .choose_pair import most_different, widest_margin
-from .config import SimulateSection
 from .context import Context
+from .sections import SimulateSection
 from .simulate import SimulatedAnnotator, judge, panel, response_ms
 
 

@@ -10,8 +10,8 @@ from db import candidates
 from db.engine import reading, writing
 from db.tables import Candidate, Prompt, Version
 
-from .config import SamplingSection
 from .context import Context
+from .sections import SamplingSection
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from db import prompts, runs, versions
 from db.engine import reading, writing
 from db.tables import Run, Version
 from pipeline import checkpoints, cli, import_prompts, train_ppo, workspace
-from pipeline.config import PpoSection
 from pipeline.context import Context
 from pipeline.errors import PrefloopError
 from pipeline.loop import run_round
 from pipeline.pairs import PairPolicy
 from pipeline.ppo_settings import PpoSettings
 from pipeline.promote import ensure_current
+from pipeline.sections import PpoSection
 from pipeline.snapshot import freeze
 from pipeline.train import train_reward_version
 from pipeline.train_by_reward import train_ppo_version
