@@ -148,8 +148,11 @@ def test_policy_and_reference_are_what_the_separate_models_are(tiny_base: Path, 
     assert not torch.allclose(bare, models.reference_logprobs(packed), atol=1e-2)
 
 
-def test_the_ratio_starts_at_exactly_1_and_values_at_exactly_0(tiny_base: Path, parent: Path, reward: Path) -> None:
-    models = four_roles(tiny_base, parent, reward)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_ratio_starts_at_exactly_1_and_values_at_exactly_0(
+    tiny_base: Path, parent: Path, reward: Path, dtype: str
+) -> None:
+    models = four_roles(tiny_base, parent, reward, dataclasses.replace(PPO, dtype=dtype))
     experience = experience_of(models)
     for rows in PPO.micro_batches:
         packed = experience.packed(rows, models)
