@@ -166,6 +166,7 @@ def test_an_annotator_is_one_and_stays_what_they_are(engine: Engine) -> None:
             annotators.ensure(session, "c3", "simulated")
         with pytest.raises(StoreError, match="there is no annotator bob; known: ann, r2"):
             annotators.by_name(session, "bob")
+        annotators.ensure(session, "an admin who stays", "human", role="admin")
         annotators.disable(session, ann.id, actor="root")
         annotators.disable(session, ann.id, actor="root")
         assert [event.actor for event in audit.events(session, "annotator", ann.id)] == ["root"]
