@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from db import runs, snapshots, versions
 from db.engine import reading, writing
@@ -23,6 +24,9 @@ from .recorded_run import RecordedRun, fingerprint, finished_run, recorded
 from .snapshot import Frozen, rebuild
 from .texts import TextRow
 from .thumbs import ThumbRow
+
+if TYPE_CHECKING:  # torch stays out until something is trained
+    from .training import OnMetrics, TrainResult
 
 REWARD_HELDOUT_SHARE = 0.2  # of the snapshot's prompts, for the reward model's accuracy
 Half = Literal["a", "b"]
@@ -99,18 +103,7 @@ def train_dpo_version(
     settings = DpoSettings(**section.model_dump(), **shared(ctx))
     seed = ctx.workspace.settings.seed if seed is None else seed
 
-    def work(run: RecordedRun, on_metrics: Any) -> Any:
-        return train_dpo(
-            frozen.rows,
-            settings,
-            ctx.base.folder,
-            ctx.adapter(parent),
-            run.folder / "adapter",
-            seed,
-            on_metrics,
-            ctx.workspace.chat_template(),
-        )
-
+    work = _work_from(ctx, parent, partial(train_dpo, frozen.rows, settings), seed)
     size = {"pairs": len(frozen.rows)}
     return train_version(ctx, "dpo", asdict(settings), seed, frozen.snapshot, size, parent, round_, work)
 
@@ -132,18 +125,7 @@ def train_sft_version(
         rows, size = data, {"texts": len(data)}
         config["texts"] = [{"name": row.name, "sha256": sha256_text(row.text)} for row in data]
 
-    def work(run: RecordedRun, on_metrics: Any) -> Any:
-        return train_sft(
-            rows,
-            settings,
-            ctx.base.folder,
-            ctx.adapter(parent),
-            run.folder / "adapter",
-            seed,
-            on_metrics,
-            ctx.workspace.chat_template(),
-        )
-
+    work = _work_from(ctx, parent, partial(train_sft, rows, settings), seed)
     return train_version(ctx, "sft", config, seed, snapshot, size, parent, None, work)
 
 
@@ -154,20 +136,19 @@ def train_kto_version(ctx: Context, frozen: Frozen[ThumbRow], parent: Version, s
     settings = KtoSettings(**ctx.workspace.settings.kto.model_dump(), **shared(ctx))
     seed = ctx.workspace.settings.seed if seed is None else seed
 
-    def work(run: RecordedRun, on_metrics: Any) -> Any:
-        return train_kto(
-            frozen.rows,
-            settings,
-            ctx.base.folder,
-            ctx.adapter(parent),
-            run.folder / "adapter",
-            seed,
-            on_metrics,
-            ctx.workspace.chat_template(),
-        )
-
+    work = _work_from(ctx, parent, partial(train_kto, frozen.rows, settings), seed)
     size = {"thumbs": len(frozen.rows)}
     return train_version(ctx, "kto", asdict(settings), seed, frozen.snapshot, size, parent, None, work)
+
+
+def _work_from(ctx: Context, parent: Version, train: Callable[..., TrainResult], seed: int) -> Any:
+    """What `train_version` calls, of a stage that has its rows and settings already and starts at `parent`."""
+
+    def work(run: RecordedRun, on_metrics: OnMetrics) -> TrainResult:
+        out, template = run.folder / "adapter", ctx.workspace.chat_template()
+        return train(ctx.base.folder, ctx.adapter(parent), out, seed, on_metrics, template)
+
+    return work
 
 
 def shared(ctx: Context) -> dict[str, Any]:
