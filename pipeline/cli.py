@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -141,7 +140,8 @@ def ui(
         "PREFLOOP_STORE_URL": found.store_url,
         "PREFLOOP_HELDOUT_SHARE": str(found.settings.prompts.heldout_share),  # of uploaded prompts
     }
-    raise typer.Exit(subprocess.run(command, cwd=checkout, env=environment, check=False).returncode)
+    os.chdir(checkout)
+    os.execve(sys.executable, command, environment)  # in this process's place: whoever ends it ends the server
 
 
 @app.command()

@@ -3,11 +3,15 @@
 import io
 import json
 import re
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from browser import free_port
 from sqlalchemy import Engine
 
 from db import annotators, audit, logins
@@ -150,8 +154,37 @@ def test_withdrawing_asks_first(prefloop: Prefloop, engine: Engine) -> None:
     assert "has withdrawn" in prefloop("users", "enable", "ann", status=1)
 
 
-def test_the_labeling_ui_refuses_a_wrong_way_to_log_in_and_others_without_one(prefloop: Prefloop) -> None:
-    assert "invalid choice: 'magic'" in prefloop("ui", "--auth", "magic", status=2)
-    told = prefloop("ui", "--address", "0.0.0.0", status=2)
-    assert "0.0.0.0 can be reached by others, and nobody has to log in" in told
-    assert "secrets.toml is not there; see docs/labeling.md" in prefloop("ui", "--auth", "oidc", status=2)
+def labeling_ui(*arguments: str) -> "subprocess.Popen[str]":
+    """`prefloop ui` as a process of its own, whose place the server takes."""
+    command = [sys.executable, "-m", "pipeline", "ui", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--auth", "magic"], "invalid choice: 'magic'"),
+        (["--address", "0.0.0.0"], "0.0.0.0 can be reached by others, and nobody has to log in"),
+        (["--auth", "oidc"], "secrets.toml is not there; see docs/labeling.md"),
+    ],
+)
+def test_the_labeling_ui_refuses_a_wrong_way_to_log_in_and_others_without_one(
+    engine: Engine, arguments: list[str], told: str
+) -> None:
+    refused = labeling_ui(*arguments)
+    assert told in refused.communicate(timeout=60)[1]
+    assert refused.returncode == 2
+
+
+def test_who_ends_the_command_ends_the_server(engine: Engine) -> None:
+    port = free_port()
+    started = labeling_ui("--port", str(port))
+    with socket.socket() as client:
+        deadline = time.monotonic() + 60
+        while client.connect_ex(("127.0.0.1", port)):
+            assert started.poll() is None and time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.2)
+    started.terminate()
+    started.communicate(timeout=30)
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", port)), "the server outlived its command"
