@@ -158,7 +158,7 @@ def test_withdrawn_work_is_owed_again_and_not_counted(engine: Engine, ask: Ask) 
 def test_a_vote_names_the_candidate_and_not_the_side(engine: Engine, ask: Ask) -> None:
     with writing(engine) as session:
         ask(session, 1, overlap=20)
-        people = [person(session, f"p{n}") for n in range(8)]
+        people = [person(session, f"p{n}") for n in range(16)]
         for annotator_id in people:
             prefer(session, annotator_id, 1)
         changed = prefer(session, person(session, "changes"), 0)
@@ -167,10 +167,10 @@ def test_a_vote_names_the_candidate_and_not_the_side(engine: Engine, ask: Ask) -
         prefer(session, robot(session), 0)
     with reading(engine) as session:
         found = votes.counted(session, "human")
-        assert [vote.preferred for vote in found] == [1] * 8 + [None]
+        assert [vote.preferred for vote in found] == [1] * 16 + [None]
         assert found[-1].choice == "tie"
         assert {vote.kind for vote in found} == {"pair"}
-        assert len({vote.choice for vote in found[:8]}) == 2  # both sides were shown
+        assert len({vote.choice for vote in found[:16]}) == 2  # both sides were shown
         assert [vote.preferred for vote in votes.counted(session, "simulated")] == [0]
 
 
