@@ -12,11 +12,18 @@ from labeling_ui.office_prompts import Imported
 
 SPLITS: dict[Split | None, str] = {None: "any", "train": "train", "heldout": "held out"}
 _IMPORTED = "imported"
-# Streamlit's uploader calls a labeled, focusable part of itself mere presentation, which confuses screen readers.
+# Streamlit's uploader calls a labeled, focusable part of itself mere presentation, which confuses screen readers. It
+# may be drawn after this component, and anew whenever it likes: hence the observer.
 _mended = st.components.v2.component(
     "prefloop_mended_uploader",
-    js="""export default () => document.querySelectorAll('[data-testid="stFileUploaderDropzone"]')
-    .forEach((part) => part.removeAttribute("role"))""",
+    js="""const mend = () => document.querySelectorAll('[data-testid="stFileUploaderDropzone"][role]')
+    .forEach((part) => part.removeAttribute("role"))
+export default () => {
+    mend()
+    const observer = new MutationObserver(mend)
+    observer.observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ["role"] })
+    return () => observer.disconnect()
+}""",
 )
 _BAD_SHOWN = 50  # lines
 

@@ -126,6 +126,15 @@ def test_a_judgment_is_chosen_in_the_grid_and_kept_in_the_url(visit: Visit) -> N
     expect(visit.page.get_by_role("heading", name=f"judgment {second}", exact=True)).to_be_visible(timeout=10_000)
 
 
+def test_the_uploader_is_mended_for_screen_readers_however_often_it_is_drawn(visit: Visit) -> None:
+    visit.open("prompts").unfold()
+    part = visit.page.get_by_test_id("stFileUploaderDropzone")
+    expect(part).to_be_visible()
+    for _ in range(3):
+        part.evaluate("element => element.setAttribute('role', 'presentation')")
+        expect(part).not_to_have_attribute("role", "presentation")
+
+
 def test_prompts_are_imported_from_a_file_and_retired_in_the_grid(visit: Visit, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("Is this the newest prompt?\n")
     visit.open("prompts").unfold()
