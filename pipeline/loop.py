@@ -1,8 +1,10 @@
 """The loop: generate → label → train → compare → promote → generate again, round by round.
 
 Every step finds what is finished and goes on from there, so that an interrupted loop continues and a finished one
-costs nothing. Reward models learn from all rounds' judgments; the policy learns from the newest round's, which are
-about its own parent's answers.
+costs nothing. Reward models learn from all rounds' judgments, and so does the policy: DPO trains it anew from the base
+in every round. A bad round is outvoted by the others, and not inherited by those that follow (Bai et al. 2022,
+arXiv:2204.05862, mix the data of all rounds likewise). With `loop.dpo_start = "parent"` it goes on from the current
+version with the newest round's judgments.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, Literal
 
 from scipy import stats
 
-from db import comparisons, prompts, rounds, runs, versions
+from db import comparisons, judgments, prompts, rounds, runs, versions
 from db.engine import reading, writing
 from db.tables import Candidate, Prompt, Round, Version
 
@@ -100,14 +102,14 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
                 raise LabelsOwed(number, owed)
     with reading(ctx.engine) as session:
         so_far = tuple(row.id for row in rounds.list_rounds(session, loop) if row.number <= number)
+        of_round = judgments.current(session, kind=annotators, purposes=("train", "repeat"), round_ids=[round_.id])
     all_rounds = freeze(ctx, PairPolicy(annotators=annotators, rounds=so_far))
-    this_round = freeze(ctx, PairPolicy(annotators=annotators, rounds=(round_.id,)))
     with watch.measure("train reward"):
         reward = train_reward_version(ctx, all_rounds, round_)
     with watch.measure("exam"):
         _, exam = take_exam(ctx, reward, round_)
     with watch.measure(f"train {settings.loop.trainer}"):
-        policy = _train_policy(ctx, this_round, parent, reward, round_)
+        policy, pairs = _train_policy(ctx, annotators, all_rounds, parent, reward, round_)
     with watch.measure("compare"):
         reward_judge = f"reward:{reward.name}"
         taste_judge = f"taste:{settings.simulate.taste}"
@@ -122,8 +124,8 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
         "round": number,
         "parent": parent.name,
         "annotators": annotators,
-        "judgments": this_round.snapshot.counts["judgments"],
-        "pairs": len(this_round.rows),
+        "judgments": len(of_round),
+        "pairs": pairs,
         "promoted": decision.promote,
         "decision": decision.reason,
         "exam": {"passed": exam["passed"], "reasons": exam["reasons"]},
@@ -136,17 +138,27 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
 
 
 def _train_policy(
-    ctx: Context, this_round: Frozen[PreferenceRow], parent: Version, reward: Version, round_: Round
-) -> Version:
-    """The round's policy: from its judgments by DPO, or on all train prompts against its reward model."""
+    ctx: Context,
+    annotators: Annotators,
+    all_rounds: Frozen[PreferenceRow],
+    parent: Version,
+    reward: Version,
+    round_: Round,
+) -> tuple[Version, int]:
+    """The round's policy, and how many pairs taught it: by DPO, or on all train prompts against its reward model."""
     section = ctx.workspace.settings.loop
     if section.trainer == "dpo":
-        return train_dpo_version(ctx, this_round, parent, round_)
+        if section.dpo_start == "base":
+            start, taught = ctx.base_version(), all_rounds
+        else:
+            start, taught = parent, freeze(ctx, PairPolicy(annotators=annotators, rounds=(round_.id,)))
+        return train_dpo_version(ctx, taught, start, round_), len(taught.rows)
+    known: dict[str, Any] = {"accept_failed_exam": section.accept_failed_exam, "round_": round_}
     if section.trainer == "ppo":
-        return train_ppo_version(ctx, parent, reward, accept_failed_exam=section.accept_failed_exam, round_=round_)
-    return train_online_version(
-        ctx, section.trainer, parent, reward, accept_failed_exam=section.accept_failed_exam, round_=round_
-    )
+        policy = train_ppo_version(ctx, parent, reward, **known)
+    else:
+        policy = train_online_version(ctx, section.trainer, parent, reward, **known)
+    return policy, len(all_rounds.rows)
 
 
 def prompts_of_round(train_prompts: list[Prompt], number: int, count: int, seed: int) -> list[Prompt]:

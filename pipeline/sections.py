@@ -93,9 +93,12 @@ class DpoSection(Section):
     )
     sft_weight: float = Field(0.0, ge=0, description="weight of the chosen text's likelihood; 0 is none")
     reference: Literal["parent", "base"] = Field("parent", description="what the policy is anchored to")
-    learning_rate: float = Field(1e-3, gt=0, description="peak, per step")
+    learning_rate: float = Field(5e-4, gt=0, description="peak, per step")
     epochs: int = Field(2, ge=1, description="passes over the pairs")
     batch_size: int = Field(4, ge=1, description="pairs a step")
+    extrapolation: float = Field(
+        0.5, ge=0, le=2, description="of a fresh adapter's way, gone on beyond the end of training; 0 stops there"
+    )
     max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
 
 
@@ -188,6 +191,9 @@ class GrpoSection(OnlineSection):
 
 class LoopSection(Section):
     trainer: Literal["dpo", "ppo", "rloo", "grpo"] = Field("dpo", description="what trains the policy in a round")
+    dpo_start: Literal["base", "parent"] = Field(
+        "base", description="base: anew on every round's judgments; parent: go on from it with the newest round's"
+    )
     accept_failed_exam: bool = Field(
         False, description="let ppo, rloo and grpo use a reward model without a passed exam; it is recorded"
     )

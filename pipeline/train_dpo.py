@@ -42,9 +42,10 @@ class DpoSettings:
     label_smoothing: float = 0.0  # assumed share of wrong labels, 0 to 0.5; only for the losses that read it
     sft_weight: float = 0.0  # of the chosen text's mean negative log-likelihood (Pang et al. 2024); 0 is plain DPO
     reference: Literal["parent", "base"] = "parent"
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     epochs: int = 2
     batch_size: int = 4  # pairs a step
+    extrapolation: float = 0.5  # of a fresh adapter's way, gone on beyond the end of training; 0 stops there
     max_length: int = 512  # tokens, prompt + completion
     warmup_share: float = 0.1  # of the steps
     lora: LoraSettings = field(default_factory=LoraSettings)
@@ -137,7 +138,9 @@ def train_dpo(
             peft_config=settings.lora.config(model, "CAUSAL_LM") if parent_adapter is None else None,
             callbacks=[metrics],
         )
-    return run_trainer(trainer, metrics, out, started)
+    # From a parent's adapter the way began elsewhere; a DoRA adapter is not linear in its weights.
+    linear = parent_adapter is None and settings.lora.variant != "dora"
+    return run_trainer(trainer, metrics, out, started, settings.extrapolation if linear else 0.0)
 
 
 def _refuse_what_cannot_work(settings: DpoSettings) -> None:

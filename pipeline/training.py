@@ -141,9 +141,13 @@ def machine_arguments(dtype: str) -> dict[str, Any]:
     }
 
 
-def run_trainer(trainer: Trainer, metrics: MetricsCallback, out: Path, started: float) -> TrainResult:
+def run_trainer(
+    trainer: Trainer, metrics: MetricsCallback, out: Path, started: float, extrapolation: float = 0.0
+) -> TrainResult:
     """Train, refuse a non-finite loss, and save adapter and tokenizer-free result into `out` (all or nothing).
 
+    With `extrapolation` α the weights saved are θ₁ + α (θ₁ − θ₀), beyond where training ends: model extrapolation
+    (Zheng et al. 2024, arXiv:2404.16792). θ₀ is the bare base, so that it is for fresh LoRA adapters alone.
     Goes on from the checkpoints that an interrupted call left beside `out`; raises as `train_with_checkpoints` does.
     The caller deletes them when the result is safe.
     """
@@ -155,6 +159,10 @@ def run_trainer(trainer: Trainer, metrics: MetricsCallback, out: Path, started: 
     if bad:
         shutil.rmtree(trainer.args.output_dir, ignore_errors=True)  # nobody goes on from there
         raise PrefloopError(f"the loss became non-finite at step {bad[0]}; lower the learning rate")
+    if extrapolation:
+        for name, parameter in trainer.model.named_parameters():
+            if ".lora_B.default." in name:  # the update is scale · B A: with B it grows as a whole
+                parameter.data.mul_(1 + extrapolation)
     draft = out.with_name(out.name + ".partial")
     shutil.rmtree(draft, ignore_errors=True)
     trainer.model.save_pretrained(draft, selected_adapters=["default"])

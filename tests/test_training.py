@@ -92,6 +92,22 @@ def test_a_child_can_be_anchored_to_the_base(tiny_base: Path, tmp_path: Path) ->
     assert first < 0.6  # the parent has already moved away from the base, towards the chosen
 
 
+def test_a_fresh_adapter_goes_on_beyond_the_end_of_training_and_a_childs_does_not(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    def trained(extrapolation: float, parent: Path | None = None) -> Path:
+        settings = dataclasses.replace(DPO, extrapolation=extrapolation)
+        out = tmp_path / f"{extrapolation} {parent is not None}"
+        return train_dpo(pairs(), settings, tiny_base, parent, out, seed=0).adapter
+
+    plain, beyond = (load_file(trained(share) / ADAPTER_FILE) for share in (0.0, 0.5))
+    for name, weight in plain.items():
+        assert torch.allclose(beyond[name], weight * (1.5 if "lora_B" in name else 1.0), rtol=1e-5), name
+    parent = tmp_path / "0.0 False"
+    children = [file_sha256(trained(share, parent) / ADAPTER_FILE) for share in (0.0, 0.5)]
+    assert children[0] == children[1]
+
+
 def test_the_likelihood_of_the_chosen_text_weighs_what_it_is_told_to(tiny_base: Path, tmp_path: Path) -> None:
     first = {}
     for weight in (0.0, 0.5, 1.0):
