@@ -149,7 +149,8 @@ def test_two_rounds_close_the_loop_and_a_second_time_costs_nothing(ctx: Context)
 
 
 def test_dpo_may_go_on_from_the_parent_with_the_newest_round(root: Path) -> None:
-    (root / "prefloop.toml").write_text((root / "prefloop.toml").read_text() + '[loop]\ndpo_start = "parent"\n')
+    settings = (root / "prefloop.toml").read_text().replace("prompts_per_round = 24", "prompts_per_round = 8")
+    (root / "prefloop.toml").write_text(settings + '[loop]\ndpo_start = "parent"\n')
     ctx, engine = context(root)
     run_round(ctx, "test", 1, "simulated")
     with writing(engine) as session:
