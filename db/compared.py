@@ -24,8 +24,9 @@ class Report:
 
 def reports(session: Session) -> list[Report]:
     """Of every finished comparison, oldest first."""
-    query = select(Run).where(Run.stage == "compare", Run.state == "finished").order_by(Run.id)
-    return [Report(run.id, run.finished_at or run.created_at, run.summary) for run in session.scalars(query) if run.summary]
+    finished = Run.stage == "compare", Run.state == "finished", Run.summary.is_not(None)
+    query = select(Run.id, Run.finished_at, Run.summary).where(*finished).order_by(Run.id)
+    return [Report(*row) for row in session.execute(query)]
 
 
 def newest_against(session: Session, a: str, b: str) -> Report | None:
