@@ -24,9 +24,9 @@ class Report:
 
 def reports(session: Session) -> list[Report]:
     """Of every finished comparison, oldest first."""
-    finished = Run.stage == "compare", Run.state == "finished", Run.summary.is_not(None)
-    query = select(Run.id, Run.finished_at, Run.summary).where(*finished).order_by(Run.id)
-    return [Report(*row) for row in session.execute(query)]
+    query = select(Run).where(Run.stage == "compare", Run.state == "finished").order_by(Run.id)
+    finished = ((run.id, run.finished_at, run.summary) for run in session.scalars(query))
+    return [Report(run_id, at, summary) for run_id, at, summary in finished if at and summary]
 
 
 def newest_against(session: Session, a: str, b: str) -> Report | None:

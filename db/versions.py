@@ -168,10 +168,9 @@ def rollback(session: Session, actor: str, reason: str = "") -> Promotion:
     That version may be stale: rolling back twice then leads past it. StoreError when there is nothing to go back to.
     """
     hold_pointer(session)
-    standing = _standing(history(session))
-    if not standing or standing[-1].previous_id is None:
+    undone = _undoable(session)
+    if undone is None:
         raise StoreError("there is no version to roll back to; promote one instead")
-    undone = standing[-1]
     promotion = Promotion(
         kind="rollback",
         version_id=undone.previous_id,
@@ -185,6 +184,12 @@ def rollback(session: Session, actor: str, reason: str = "") -> Promotion:
     return _append(session, promotion)
 
 
+def former(session: Session) -> Version | None:
+    """The version that a rollback would make current; None when there is nothing to go back to."""
+    undone = _undoable(session)
+    return None if undone is None or undone.previous_id is None else get(session, undone.previous_id)
+
+
 def history(session: Session) -> list[Promotion]:
     """Every promotion and rollback, oldest first."""
     return list(session.scalars(select(Promotion).order_by(Promotion.id)))
@@ -192,6 +197,12 @@ def history(session: Session) -> list[Promotion]:
 
 def _newest(session: Session) -> Promotion | None:
     return session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).one_or_none()
+
+
+def _undoable(session: Session) -> Promotion | None:
+    """The newest promotion that is not undone yet and has a version before it."""
+    standing = _standing(history(session))
+    return standing[-1] if standing and standing[-1].previous_id is not None else None
 
 
 def _standing(moves: list[Promotion]) -> list[Promotion]:

@@ -27,12 +27,12 @@ def written(engine: Engine, person_id: int) -> list[str]:
 
 def choices(engine: Engine, person_id: int, a: str, b: str) -> Choices:
     with looking(engine, person_id) as session:
-        ids = [versions.by_name(session, name).id for name in (a, b)]
-        return Choices(prompts.categories(session), answers.judges(session, *ids))
+        a_id, b_id = (versions.by_name(session, name).id for name in (a, b))
+        return Choices(prompts.categories(session), answers.judges(session, a_id, b_id))
 
 
 def page(engine: Engine, person_id: int, a: str, b: str, wanted: Wanted, number: int) -> Pairs:
     """The page of that number, counted from 1, of the prompts that both answered."""
     with looking(engine, person_id) as session:
-        ids = [versions.by_name(session, name).id for name in (a, b)]
-        return answers.page(session, *ids, wanted, offset=(number - 1) * PAIRS, limit=PAIRS)
+        a_id, b_id = (versions.by_name(session, name).id for name in (a, b))
+        return answers.page(session, a_id, b_id, wanted, offset=(number - 1) * PAIRS, limit=PAIRS)

@@ -58,7 +58,8 @@ def overview(engine: Engine, person_id: int) -> Overview:
         of_rl = [member for member in members if member.stage in KL_OF_STAGE and member.run_id is not None]
         for member in of_rl[-_MOST_RUNS:]:
             paths.setdefault(KL_OF_STAGE[member.stage], []).extend(  # type: ignore[index]
-                (member.name, kl, reward) for kl, reward in _path(runs.metrics(session, member.run_id))  # type: ignore[arg-type]
+                (member.name, kl, reward)
+                for kl, reward in _path(runs.metrics(session, member.run_id))  # type: ignore[arg-type]
             )
     measured = standings.measured(reports)
     return Overview(

@@ -11,7 +11,19 @@ from office_store import EVIL
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from db import annotators, candidates, comparisons, evaluations, judgments, prompts, promotions, queues, runs, scores, versions
+from db import (
+    annotators,
+    candidates,
+    comparisons,
+    evaluations,
+    judgments,
+    promotions,
+    prompts,
+    queues,
+    runs,
+    scores,
+    versions,
+)
 from db.engine import writing
 from db.judgments import Said
 from db.tables import Candidate, Version
