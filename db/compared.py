@@ -8,9 +8,8 @@ from sqlalchemy.orm import Session
 
 from . import evaluations, versions
 from .columns import JsonObject
+from .evaluations import EvaluationVote
 from .tables import Run
-
-Outcomes = list[tuple[int, float]]  # prompt id, and 1 won, 0.5 tied, 0 lost; in the order in which they were given
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +34,16 @@ def newest_against(session: Session, a: str, b: str) -> Report | None:
     return found[-1] if found else None
 
 
-def votes(session: Session) -> dict[tuple[str, str], Outcomes]:
+def votes(session: Session) -> dict[tuple[str, str], list[EvaluationVote]]:
     """People's votes between every two versions that they were asked about, for the newer one of the two."""
     matrix = evaluations.matrix(session)
-    found: dict[tuple[str, str], Outcomes] = {}
-    for i, (older_id, older) in enumerate(zip(matrix.version_ids, matrix.names, strict=True)):
-        for newer_id, newer in zip(matrix.version_ids[i + 1 :], matrix.names[i + 1 :], strict=True):
-            given = evaluations.votes(session, newer_id, older_id)
-            if given:
-                found[newer, older] = [(vote.prompt_id, vote.outcome) for vote in given]
-    return found
+    named = list(zip(matrix.version_ids, matrix.names, strict=True))
+    found = {
+        (newer, older): evaluations.votes(session, newer_id, older_id)
+        for number, (older_id, older) in enumerate(named)
+        for newer_id, newer in named[number + 1 :]
+    }
+    return {pair: given for pair, given in found.items() if given}
 
 
 def bases(session: Session) -> list[str]:

@@ -54,13 +54,12 @@ def candidate(engine: Engine, person: Person, found: Standing) -> None:
         )
         return
     gate(shown, version)
-    with st.container(horizontal=True):
-        manage.button(
-            f"promote {version}",
-            lambda engine, who: office_promotions.promote(engine, who, shown.run_id),
-            type="primary",
-            key=f"promote-{shown.run_id}",
-        )
+    manage.button(
+        f"promote {version}",
+        lambda engine, who: office_promotions.promote(engine, who, shown.run_id),
+        type="primary" if shown.found["gate"]["passed"] else "secondary",
+        key=f"promote-{shown.run_id}",
+    )
     if not shown.found["gate"]["passed"]:
         force(shown, version)
 
@@ -118,7 +117,7 @@ def history(moves: list[Move]) -> None:
 
 def what(move: Move) -> Cell:
     if move.kind == "rollback":
-        return Mark("rolled back to", "warn")
+        return Mark("rolled back", "warn")
     return Mark("forced", "bad") if move.forced else Mark("promoted", "good")
 
 

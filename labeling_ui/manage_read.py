@@ -11,14 +11,15 @@ from labeling_ui.identity import Person
 
 PAGE_KEY = "read-page"
 ORDERS: dict[str, Order] = {
-    "in the order of the prompts": "prompt",
+    "as the prompts are": "prompt",
     "B longest first": "longest",
     "B lost most first": "lost most",
 }
 
 
 def body(engine: Engine, person: Person) -> None:
-    names = office_read.written(engine, person.annotator_id)
+    written = office_read.written(engine, person.annotator_id)
+    names = written.names
     if len(names) < 2:
         manage.empty(
             "There are not two versions with answers yet",
@@ -27,7 +28,7 @@ def body(engine: Engine, person: Person) -> None:
         )
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        a = pick("A", names, default=len(names) - 2)
+        a = pick("A", names, default=names.index(written.current) if written.current in names[:-1] else 0)
         b = pick("B", names, default=len(names) - 1)
     if a == b:
         manage.remark("Both are the same version. Choose another.")
@@ -52,12 +53,12 @@ def filters(engine: Engine, person: Person, a: str, b: str) -> Wanted:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         category = pick("category", ["any", *choices.categories])
         judge = pick("judge", ["nobody", *choices.judges])
-        order = pick("order", list(ORDERS) if judge != "nobody" else list(ORDERS)[:2], width=250)
+        order = pick("order", list(ORDERS) if judge != "nobody" else list(ORDERS)[:2], width=215)
         judged = judge != "nobody"
         lost = st.toggle(
-            "only where B lost", key="lost", bind="query-params", disabled=not judged, on_change=back_to_the_start
+            "where B lost", key="lost", bind="query-params", disabled=not judged, on_change=back_to_the_start
         )
-        flagged = st.toggle("only flagged", key="flagged", bind="query-params", on_change=back_to_the_start)
+        flagged = st.toggle("flagged", key="flagged", bind="query-params", on_change=back_to_the_start)
     return Wanted(
         judge=judge if judged else None,
         category=None if category == "any" else category,
@@ -67,7 +68,7 @@ def filters(engine: Engine, person: Person, a: str, b: str) -> Wanted:
     )
 
 
-def pick(name: str, options: Sequence[str], default: int = 0, width: int = 190) -> str:
+def pick(name: str, options: Sequence[str], default: int = 0, width: int = 150) -> str:
     """A choice that the URL keeps."""
     return st.selectbox(
         name, options, default, key=name.lower(), bind="query-params", width=width, on_change=back_to_the_start
@@ -90,14 +91,14 @@ def nothing(wanted: Wanted, a: str, b: str) -> None:
 
 def show(pair: Pair, a: str, b: str, differences: bool) -> None:
     key = f"{pair.a.candidate_id}-{pair.b.candidate_id}"
-    with st.container(border=True, key=f"pair-{key}"):
+    with st.container(border=True, key=f"pair-{key}", gap="xxsmall"):
         flagged = " · flagged" if pair.flagged else ""
         tables.label(f"prompt {pair.prompt_id} · {pair.category or 'no category'}{flagged}")
         for number, message in enumerate(pair.messages):
             manage.turn(message, f"turn-{key}-{number}")
         runs = answers_view.runs(pair.a.text, pair.b.text) if differences else None
         for side, (column, name, answer) in enumerate(zip(st.columns(2), (a, b), (pair.a, pair.b), strict=True)):
-            with column:
+            with column.container(gap="xxsmall"):
                 tables.label(heading(name, answer, pair))
                 if runs is None:
                     manage.plain(answer.text, f"answer-{key}-{side}")

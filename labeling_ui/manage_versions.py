@@ -6,10 +6,10 @@ from sqlalchemy import Engine
 from db.family import Member
 from labeling_ui import family_view, manage, office_versions, tables
 from labeling_ui.identity import Person
-from labeling_ui.office_versions import Evaluation, Judged, Overview
+from labeling_ui.office_versions import Evaluation, Overview
 from labeling_ui.tables import Cell, Mark, Range
 from pipeline.stats import charts
-from pipeline.stats.standings import PEOPLE, Line, Match
+from pipeline.stats.standings import PEOPLE, Judged, Line, Match
 
 VERDICTS: dict[str, Mark] = {
     "better": Mark("shown to be better", "good"),
@@ -58,30 +58,34 @@ def leaderboard(found: Overview) -> None:
     judged = found.judges[judge]
     members = {member.name: member for member in found.members}
     tables.table(
-        explained(judge),
-        ["version", "rank", "win rate over the base", "strength", "compared with"],
+        explained(judge, judged.standings.confidence),
+        ["version", "rank", "win rate over the base", "strength", "opponents"],
         [
             [
                 name(members[line.version]),
-                f"{line.rank}" if line.best == line.worst else f"{line.rank} ({line.best}–{line.worst})",
+                rank(line),
                 rate(line.over_base),
                 strength(line),
-                f"{line.matches} other" + ("s" if line.matches > 1 else ""),
+                f"{line.opponents:,}",
             ]
-            for line in judged.lines
+            for line in judged.standings.lines
         ],
-        ["rank"],
+        ["rank", "opponents"],
     )
-    if judged.apart:
-        manage.remark(f"Compared with none of these, and so not ranked: {', '.join(judged.apart)}.")
+    if judged.standings.apart:
+        manage.remark(f"Compared with none of these, and so not ranked: {', '.join(judged.standings.apart)}.")
+    if judged.standings.imagined:
+        manage.remark(
+            "One won all its comparisons: each has been given one imaginary tie, to keep its strength finite."
+        )
     pictures(judged)
 
 
-def explained(judge: str) -> str:
-    said = "votes of people; the interval holds however often one looks" if judge == PEOPLE else f"verdicts of {judge}"
+def explained(judge: str, confidence: float) -> str:
+    said = "votes of people" if judge == PEOPLE else f"verdicts of {judge}"
     return (
-        f"Bradley–Terry, from the {said}. Each interval is 95 %. Strength is in log-odds, the base at 0; in brackets "
-        "the ranks that the intervals allow."
+        f"From the {said} alone. Strength is Bradley–Terry's, in log-odds to the mean of these versions. In brackets "
+        f"{100 * confidence:.0f} % intervals; beside a rank, the ranks that they allow."
     )
 
 
@@ -101,17 +105,23 @@ def rate(match: Match | None) -> Cell:
     return Range(words, match.rate, match.low, match.high, mark=0.5)
 
 
+def rank(line: Line) -> str:
+    known = line.best_rank == line.worst_rank
+    return f"{line.rank}" if known else f"{line.rank} ({line.best_rank}–{line.worst_rank})"
+
+
 def strength(line: Line) -> str:
     return f"{line.score:+.2f} ({line.low:+.2f} to {line.high:+.2f})".replace("-", "−")
 
 
 def pictures(judged: Judged) -> None:
-    names = [line.version for line in judged.lines]
-    said = ", ".join(f"{line.version} {line.score:.2f}" for line in judged.lines)
+    lines = judged.standings.lines
+    names = [line.version for line in lines]
+    said = ", ".join(f"{line.version} {line.score:.2f}" for line in lines)
     left, right = st.columns(2)
     with left:
         tables.label("strength, with its interval")
-        st.altair_chart(charts.leaderboard(judged.lines), alt=f"Strengths: {said}.", key="strengths")
+        st.altair_chart(charts.leaderboard(lines), alt=f"Strengths: {said}.", key="strengths")
     with right:
         tables.label("win rate of each row over each column")
         st.altair_chart(charts.matrix(judged.matches, names), alt=pairs(judged.matches), key="matrix")
@@ -167,7 +177,7 @@ def expected(each: Evaluation) -> Cell:
 
 def gained(found: Overview) -> None:
     judge = st.session_state.get("judge")
-    chart = charts.against_kl(found.judges[judge].lines, found.measured) if judge in found.judges else None
+    chart = charts.against_kl(found.judges[judge].standings.lines, found.measured) if judge in found.judges else None
     if chart is None and not found.paths:
         return
     manage.section("reward versus KL")

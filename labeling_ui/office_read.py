@@ -12,6 +12,14 @@ PAIRS = 5  # prompts on a page: two answers to each are much to read
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """The versions that have answers."""
+
+    names: list[str]  # oldest first
+    current: str | None  # if it is one of them
+
+
+@dataclass(frozen=True, slots=True)
 class Choices:
     """What there is to choose from."""
 
@@ -19,10 +27,11 @@ class Choices:
     judges: list[str]  # that scored answers of both versions
 
 
-def written(engine: Engine, person_id: int) -> list[str]:
-    """The names of the versions that have answers, oldest first."""
+def written(engine: Engine, person_id: int) -> Written:
     with looking(engine, person_id) as session:
-        return [name for _, name, _ in browse.candidates_by_version(session)]
+        current = versions.current(session)
+        names = [name for _, name, _ in browse.candidates_by_version(session)]
+        return Written(names, current.name if current and current.name in names else None)
 
 
 def choices(engine: Engine, person_id: int, a: str, b: str) -> Choices:

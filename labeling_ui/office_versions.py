@@ -8,22 +8,13 @@ from db import compared, evaluations, family, runs
 from db.family import Member
 from labeling_ui.office import looking
 from pipeline.stats import standings
-from pipeline.stats.sequential import Sequential, confidence_sequence
-from pipeline.stats.standings import Line, Match
+from pipeline.stats.sequential import Sequential
+from pipeline.stats.standings import Judged
 
 # What the runs of RL call KL, by stage: the units differ, and so do the references (docs/training.md).
 KL_OF_STAGE = {"ppo": "KL to its reference, nats a completion", "rloo": "KL to its reference, nats a token"}
 KL_OF_STAGE["grpo"] = KL_OF_STAGE["rloo"]
 _MOST_RUNS = 8  # newest of RL; more lines cannot be told apart
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The standings by one judge."""
-
-    lines: list[Line]  # best first
-    matches: list[Match]
-    apart: list[str]  # compared with others, but with none of those that are ranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +43,7 @@ def overview(engine: Engine, person_id: int) -> Overview:
     with looking(engine, person_id) as session:
         members = [member for member in family.members(session) if member.kind == "policy"]
         reports = [report.found for report in compared.reports(session)]
-        matches = standings.by_judge(reports, compared.votes(session))
+        votes = compared.votes(session)
         bases = compared.bases(session)
         paths: dict[str, list[tuple[str, float, float]]] = {}
         of_rl = [member for member in members if member.stage in KL_OF_STAGE and member.run_id is not None]
@@ -64,7 +55,7 @@ def overview(engine: Engine, person_id: int) -> Overview:
     measured = standings.measured(reports)
     return Overview(
         members=members,
-        judges={judge: _judged(found, bases) for judge, found in matches.items()},
+        judges=standings.judged(reports, votes, bases),
         measured={member.name: measured[member.name] for member in members if member.name in measured},
         paths={unit: steps for unit, steps in paths.items() if steps},
     )
@@ -79,19 +70,10 @@ def under_way(engine: Engine, person_id: int) -> list[Evaluation]:
         asked = {(names[newer], names[older]) for older, newer in evaluations.open_between(session)}
         pairs = sorted({*votes, *asked}, key=lambda pair: (ids[pair[0]], ids[pair[1]]), reverse=True)
         found = [
-            Evaluation(
-                a, b, confidence_sequence(votes.get((a, b), [])), evaluations.open_count(session, ids[a], ids[b])
-            )
+            Evaluation(a, b, standings.so_far(votes.get((a, b), [])), evaluations.open_count(session, ids[a], ids[b]))
             for a, b in pairs
         ]
     return sorted(found, key=lambda each: not each.is_open)
-
-
-def _judged(matches: list[Match], bases: list[str]) -> Judged:
-    lines = standings.standings(matches, bases)
-    ranked = {line.version for line in lines}
-    apart = {name for match in matches for name in (match.a, match.b)} - ranked
-    return Judged(lines, matches, sorted(apart))
 
 
 def _path(metrics: list[tuple[str, int, float]]) -> list[tuple[float, float]]:

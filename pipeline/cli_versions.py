@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -67,14 +68,26 @@ def _judges(ctx: Context) -> list[str]:
     return ctx.workspace.settings.gate.judges or [default_judge(ctx)]
 
 
-def leaderboard(as_json: JsonFlag = False) -> None:
-    """Every policy against the base, from the comparisons made so far."""
+PictureOption = Annotated[Path | None, typer.Option(help="Save a picture, too: a .png or .svg file.")]
+
+
+def leaderboard(picture: PictureOption = None, as_json: JsonFlag = False) -> None:
+    """How versions stand by each judge, and by people's votes, from all that was compared so far."""
+    from .leaderboard import board, rows, save_picture, show
+
+    if picture is not None and picture.suffix not in (".png", ".svg"):
+        raise PrefloopError(f"a picture is a .png or .svg file, not {picture}")
     with opened(quiet=as_json) as ctx:
-        rows = report.leaderboard(ctx)
+        found = board(ctx)
+    lines = rows(found)
     if as_json:
-        print_json(rows)
+        print_json(lines)
     else:
-        report.print_leaderboard(console, rows)
+        show(console, lines)
+    if picture is not None and lines:
+        save_picture(found, picture)
+        if not as_json:
+            console.print(f"picture: {picture}", style="dim", highlight=False, soft_wrap=True)
 
 
 def promote(

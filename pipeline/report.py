@@ -171,50 +171,6 @@ def _length(length: dict[str, Any]) -> str | None:
     )
 
 
-def leaderboard(ctx: Context) -> list[dict[str, Any]]:
-    """Policies by their win rate over the base, best first: the newest comparison of each, and each judge."""
-    with reading(ctx.engine) as session:
-        names = {version.id: version.name for version in versions.list_versions(session, "policy")}
-        bases = {version.name for version in versions.list_versions(session, "policy") if version.adapter_path is None}
-        current = versions.current(session)
-        finished = runs.list_runs(session, stage="compare", state="finished", limit=10_000)
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for run in reversed(finished):  # oldest first, so that the newest stands
-        summary = run.summary or {}
-        if summary.get("b") in bases and summary.get("a") in names.values():
-            for judge, rate in summary["judges"].items():
-                facts = summary["versions"][summary["a"]]
-                newest[summary["a"], judge] = {
-                    "version": summary["a"],
-                    "current": bool(current and current.name == summary["a"]),
-                    "judge": judge,
-                    "against": summary["b"],
-                    "confidence": summary["confidence"],
-                    **{key: rate[key] for key in ("rate", "low", "high", "prompts")},
-                    **facts,
-                }
-    return sorted(newest.values(), key=lambda row: (row["judge"], -row["rate"]))
-
-
-def print_leaderboard(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    if not rows:
-        console.print("no version was compared with the base yet; run `prefloop compare VERSION v0`")
-        return
-    table = Table(
-        "judge", "version", "win rate vs base", f"{rows[0]['confidence']:.0%} interval", "tokens", "KL to base"
-    )
-    for row in rows:
-        table.add_row(
-            row["judge"],
-            row["version"] + (" (current)" if row["current"] else ""),
-            f"{row['rate']:.1%}",
-            f"{row['low']:.1%} to {row['high']:.1%}",
-            f"{row['mean_tokens']:.0f}",
-            f"{row['kl_to_base']:.1f}",
-        )
-    console.print(table)
-
-
 def version_rows(ctx: Context) -> list[dict[str, Any]]:
     with reading(ctx.engine) as session:
         rows = versions.list_versions(session)

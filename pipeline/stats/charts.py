@@ -19,21 +19,22 @@ _GREY = "#8a8a8a"
 _CELLS = ["#e3bd92", "#efeeea", "#9cc4d0"]  # of the matrix: lost, even, won; dark letters are readable on each
 _ROW = 34  # pixels, of a version
 _HEIGHT = 240  # pixels, of a chart over an axis
-_PERCENT = alt.Axis(format="%", labelColor=_GREY)
+_PERCENT = alt.Axis(format="%", tickCount=5)
 _SHARE = alt.Scale(domain=[0, 1])
 
 
 def leaderboard(lines: Sequence[Line]) -> Any:
-    """Bradley–Terry scores, best first, with their intervals; 0 is the base, or the mean where there is none."""
+    """Bradley–Terry scores, best first, with their intervals; 0 is the mean of the versions."""
     rows = pd.DataFrame(
         [{"version": each.version, "score": each.score, "low": each.low, "high": each.high} for each in lines]
     )
-    x = alt.X("low:Q", title="strength, in log-odds", scale=alt.Scale(zero=True))
-    over = alt.Chart(rows, height=_ROW * len(rows)).encode(y=_names("version", [each.version for each in lines]))
-    return (
-        alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=_GREY, strokeDash=[4, 4]).encode(x="at:Q")
-        + over.mark_rule(color=INK, strokeWidth=3, opacity=0.55).encode(x=x, x2="high:Q")
-        + over.mark_circle(color=INK, size=90, opacity=1).encode(x="score:Q", tooltip=_tips(rows, ".2f"))
+    x = alt.X("low:Q", title="strength, log-odds to the mean", scale=alt.Scale(zero=True))
+    over = alt.Chart(rows).encode(y=_names("version", [each.version for each in lines]))
+    return alt.layer(
+        alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=_GREY, strokeDash=[4, 4]).encode(x="at:Q"),
+        over.mark_rule(color=INK, strokeWidth=3, opacity=0.55).encode(x=x, x2="high:Q"),
+        over.mark_circle(color=INK, size=90, opacity=1).encode(x="score:Q", tooltip=_tips(rows, ".2f")),
+        height=_height(rows),
     )
 
 
@@ -48,12 +49,13 @@ def over_base(lines: Sequence[Line]) -> Any:
         columns=["version", "win rate", "low", "high"],
     )
     names = [each.version for each in lines if each.over_base]
-    over = alt.Chart(rows, height=_ROW * max(1, len(rows))).encode(y=_names("version", names))
+    over = alt.Chart(rows).encode(y=_names("version", names))
     x = alt.X("low:Q", title="win rate over the base", scale=_SHARE, axis=_PERCENT)
-    return (
-        _even("x")
-        + over.mark_rule(color=INK, strokeWidth=3, opacity=0.55).encode(x=x, x2="high:Q")
-        + over.mark_circle(color=INK, size=90, opacity=1).encode(x="win rate:Q", tooltip=_tips(rows, ".0%"))
+    return alt.layer(
+        _even("x"),
+        over.mark_rule(color=INK, strokeWidth=3, opacity=0.55).encode(x=x, x2="high:Q"),
+        over.mark_circle(color=INK, size=90, opacity=1).encode(x="win rate:Q", tooltip=_tips(rows, ".0%")),
+        height=_height(rows),
     )
 
 
@@ -66,16 +68,18 @@ def matrix(matches: Sequence[Match], names: Sequence[str]) -> Any:
         if a != b and (found := between(matches, a, b))
     ]
     rows = pd.DataFrame(cells, columns=["version", "against", "win rate", "comparisons"])
-    over = alt.Chart(rows, height=_ROW * len(names)).encode(
+    over = alt.Chart(rows).encode(
         y=_names("version", names),
         x=alt.X("against:N", title="against", sort=list(names), scale=alt.Scale(domain=list(names)),
                 axis=alt.Axis(orient="top", labelAngle=0, labelOverlap=True)),
     )  # fmt: skip
     scale = alt.Scale(domain=[0, 0.5, 1], range=_CELLS)
     tips = [*_tips(rows.drop(columns="comparisons"), ".0%"), alt.Tooltip("comparisons:Q")]
-    return over.mark_rect(cornerRadius=3, strokeWidth=2).encode(
-        color=alt.Color("win rate:Q", scale=scale, legend=None), tooltip=tips
-    ) + over.mark_text(color="#1c1c1c", fontSize=12).encode(text=alt.Text("win rate:Q", format=".0%"))
+    return alt.layer(
+        over.mark_rect(cornerRadius=3).encode(color=alt.Color("win rate:Q", scale=scale, legend=None), tooltip=tips),
+        over.mark_text(color="#1c1c1c", fontSize=12).encode(text=alt.Text("win rate:Q", format=".0%")),
+        height=_height(names),
+    )
 
 
 def against_kl(lines: Sequence[Line], measured: Mapping[str, Mapping[str, float]]) -> Any | None:
@@ -95,15 +99,16 @@ def against_kl(lines: Sequence[Line], measured: Mapping[str, Mapping[str, float]
     )
     if not len(rows):
         return None
-    over = alt.Chart(rows, height=_HEIGHT).encode(
-        x=alt.X("KL:Q", title="KL to the base, nats a completion", scale=alt.Scale(zero=True, nice=True, padding=12))
-    )
+    # Room to the right for the name of the farthest one.
+    reach = alt.Scale(domain=[min(0.0, rows["KL"].min()), 1.15 * max(rows["KL"].max(), 1.0)])
+    over = alt.Chart(rows).encode(x=alt.X("KL:Q", title="KL to the base, nats a completion", scale=reach))
     y = alt.Y("low:Q", title="win rate over the base", scale=_SHARE, axis=_PERCENT)
-    return (
-        _even("y")
-        + over.mark_rule(color=INK, strokeWidth=3, opacity=0.55).encode(y=y, y2="high:Q")
-        + over.mark_circle(color=INK, size=90, opacity=1).encode(y="win rate:Q", tooltip=_tips(rows, ".3~g"))
-        + over.mark_text(align="left", dx=8, dy=-8, color=_GREY, fontSize=12).encode(y="win rate:Q", text="version:N")
+    return alt.layer(
+        _even("y"),
+        over.mark_rule(color=INK, strokeWidth=3, opacity=0.55).encode(y=y, y2="high:Q"),
+        over.mark_circle(color=INK, size=90, opacity=1).encode(y="win rate:Q", tooltip=_tips(rows, ".3~g")),
+        over.mark_text(align="left", dx=8, dy=-8, color=_GREY, fontSize=12).encode(y="win rate:Q", text="version:N"),
+        height=_HEIGHT,
     )
 
 
@@ -128,12 +133,14 @@ def drift(values: Mapping[str, float], title: str, share: bool = False) -> Any:
     """One figure of version after version, in the order of the mapping."""
     rows = pd.DataFrame([{"version": name, title: value} for name, value in values.items()])
     format = ".0%" if share else ".3~g"
+    lowest, highest = min(values.values()), max(values.values())
+    scale = alt.Scale(domain=[min(0.0, lowest), highest or 1.0], nice=True)
     return (
         alt.Chart(rows, height=130)
         .mark_line(color=INK, point=alt.OverlayMarkDef(color=INK, size=50))
         .encode(
             x=alt.X("version:N", title=None, sort=list(values), axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-            y=alt.Y(f"{title}:Q", title=None, axis=alt.Axis(format=format, tickCount=4), scale=alt.Scale(zero=True)),
+            y=alt.Y(f"{title}:Q", title=None, axis=alt.Axis(format=format, tickCount=4), scale=scale),
             tooltip=["version:N", alt.Tooltip(f"{title}:Q", format=format)],
         )
     )
@@ -154,9 +161,12 @@ def _even(axis: str) -> Any:
     return alt.Chart(pd.DataFrame({"at": [0.5]})).mark_rule(color=_GREY, strokeDash=[4, 4]).encode(**place)
 
 
+def _height(versions: Sequence[Any]) -> int:
+    """Pixels, the axes included."""
+    return _ROW * len(versions) + 60
+
+
 def _tips(rows: pd.DataFrame, format: str) -> list[Any]:
-    return [
-        alt.Tooltip(f"{name}:N") if rows[name].dtype == object or name in ("version", "against") else
-        alt.Tooltip(f"{name}:Q", format=format)
-        for name in rows.columns
-    ]  # fmt: skip
+    names = [name for name in rows.columns if name in ("version", "against")]
+    numbers = [name for name in rows.columns if name not in names]
+    return [*(f"{name}:N" for name in names), *(alt.Tooltip(f"{name}:Q", format=format) for name in numbers)]
