@@ -90,3 +90,11 @@ def save_picture(found: Board, path: Path) -> None:
     from .pictures import save_standings_picture
 
     save_standings_picture(found.judges, found.measured, path)
+
+
+def picture_of(ctx: Context, run_id: int) -> Path:
+    """The picture in the folder of a compare run: how versions stood when it was first drawn."""
+    path = ctx.workspace.artifacts / "runs" / str(run_id) / "standings.png"
+    if not path.exists():
+        save_picture(board(ctx), path)
+    return path
