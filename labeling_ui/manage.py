@@ -97,23 +97,23 @@ def plain(said: str, key: str) -> None:
         st.toggle(f"show {most} characters", key=shown_key)
 
 
-def paged(fetch: Callable[[int], Paged], key: str) -> Paged:
-    """The page whose number was chosen, counted from 1; the last one where there are fewer by now."""
+def paged(fetch: Callable[[int], Paged], key: str, size: int = PAGE) -> Paged:
+    """The page of `size` rows whose number was chosen, counted from 1; the last one where there are fewer by now."""
     number = st.session_state.get(key, 1)
     found = fetch(number)
-    if number > (last := pages(found.total)):
+    if number > (last := pages(found.total, size)):
         st.session_state[key] = last
         found = fetch(last)
     return found
 
 
-def page_chooser(total: int, key: str) -> None:
-    if pages(total) > 1:
-        st.pagination(pages(total), key=key)
+def page_chooser(total: int, key: str, size: int = PAGE) -> None:
+    if pages(total, size) > 1:
+        st.pagination(pages(total, size), key=key)
 
 
-def pages(total: int) -> int:
-    return max(1, -(-total // PAGE))
+def pages(total: int, size: int = PAGE) -> int:
+    return max(1, -(-total // size))
 
 
 def turn(message: Message, key: str) -> None:

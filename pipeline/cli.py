@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from db.errors import StoreError
 
-from . import cli_data, cli_queues, cli_train, cli_users, cli_versions, demo, environment, report, workspace
+from . import cli_data, cli_people, cli_queues, cli_train, cli_users, cli_versions, demo, environment, report, workspace
 from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json
 from .errors import PrefloopError
 
@@ -30,12 +30,14 @@ app.add_typer(cli_data.snapshot_app, name="snapshot")
 app.add_typer(cli_users.users_app, name="users")
 app.add_typer(cli_train.train_app, name="train")
 app.add_typer(cli_versions.versions_app, name="versions")
+app.add_typer(cli_versions.promotions_app, name="promotions")
 app.add_typer(cli_versions.runs_app, name="runs")
 for command in (
     cli_data.generate,
     cli_data.simulate,
     cli_versions.exam,
     cli_versions.compare,
+    cli_people.plan,
     cli_versions.leaderboard,
     cli_versions.promote,
     cli_versions.rollback,

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from db import runs, versions
+from db import evaluations, promotions, runs, versions
 from db.engine import reading, writing
 
 from . import report
-from .cli_common import JsonFlag, console, opened, print_json
+from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json
+from .cli_people import compare_by_people
 from .context import Context
 from .errors import PrefloopError
 
-if TYPE_CHECKING:
-    pass
-
 versions_app = typer.Typer(no_args_is_help=True, help="Versions of the policy and of reward models.")
+promotions_app = typer.Typer(
+    no_args_is_help=True, help="Promotions: how `current` came where it is, and on what evidence."
+)
 runs_app = typer.Typer(no_args_is_help=True, help="Runs: what was executed, with which result.")
 
 
@@ -39,55 +42,108 @@ def exam(reward_model: str, as_json: JsonFlag = False) -> None:
         raise typer.Exit(1)
 
 
-def _default_judge(ctx: Context) -> str:
-    with reading(ctx.engine) as session:
-        rewards = versions.list_versions(session, "reward")
-    if not rewards:
-        raise PrefloopError("no judge: there is no reward model yet; train one, or name one with --judge taste:NAME")
-    return f"reward:{rewards[-1].name}"
+JudgeOption = Annotated[
+    list[str] | None,
+    typer.Option("--judge", help="reward:NAME, rule:NAME, llm:MODEL or taste:NAME; repeatable, the first decides."),
+]
 
 
-JudgeOption = Annotated[list[str] | None, typer.Option("--judge", help="reward:NAME or taste:NAME; may be repeated.")]
-
-
-def compare(a: str, b: str, judge: JudgeOption = None, as_json: JsonFlag = False) -> None:
-    """Compare two versions on the held-out prompts."""
+def compare(
+    a: str,
+    b: str,
+    judge: JudgeOption = None,
+    by: Annotated[str, typer.Option(help="judges, or people: blind pairs in a queue for annotators.")] = "judges",
+    judges: Annotated[int | None, typer.Option(min=1, help="By people: judgments wanted for each pair.")] = None,
+    prompts: Annotated[int | None, typer.Option(min=1, help="By people: held-out prompts; default all.")] = None,
+    priority: Annotated[int | None, typer.Option(help="By people: of the queue; training labels have 0.")] = None,
+    queue: Annotated[str, typer.Option(help="By people: name of the queue.")] = evaluations.DEFAULT,
+    annotators: AnnotatorKind = "human",
+    watch: Annotated[bool, typer.Option("--watch", help="By people: go on showing how it stands.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare two versions on the held-out prompts, by judges or by people."""
     from .compare import compare as compare_versions
+    from .leaderboard import picture_of
 
+    if by == "people":
+        from .ask_people import Wanted
+
+        wanted = Wanted(judges, prompts, queue, priority)
+        return compare_by_people(a, b, wanted, annotators_kind(annotators), watch, as_json)
+    if by != "judges":
+        raise PrefloopError(f"--by {by!r}: use judges or people")
     with opened(quiet=as_json) as ctx:
         with reading(ctx.engine) as session:
             first, second = versions.by_name(session, a), versions.by_name(session, b)
-        _, result = compare_versions(ctx, first, second, judge or [_default_judge(ctx)])
+        run_id, result = compare_versions(ctx, first, second, judge or _judges(ctx))
+        picture = picture_of(ctx, run_id)
     if as_json:
         print_json(result)
     else:
         report.print_comparison(console, result)
+        console.print(f"picture: {picture}", style="dim", highlight=False, soft_wrap=True)
 
 
-def leaderboard(as_json: JsonFlag = False) -> None:
-    """Every policy against the base, from the comparisons made so far."""
+def _judges(ctx: Context) -> list[str]:
+    """Who judges when nobody is named: those of the gate, or else the newest reward model."""
+    from .judges import default_judge
+
+    return ctx.workspace.settings.gate.judges or [default_judge(ctx)]
+
+
+PictureOption = Annotated[Path | None, typer.Option(help="Save a picture, too: a .png or .svg file.")]
+
+
+def leaderboard(picture: PictureOption = None, as_json: JsonFlag = False) -> None:
+    """How versions stand by each judge, and by people's votes, from all that was compared so far."""
+    from .leaderboard import board, rows, save_picture, show
+
+    if picture is not None and picture.suffix not in (".png", ".svg"):
+        raise PrefloopError(f"a picture is a .png or .svg file, not {picture}")
     with opened(quiet=as_json) as ctx:
-        rows = report.leaderboard(ctx)
+        found = board(ctx)
+    lines = rows(found)
     if as_json:
-        print_json(rows)
+        print_json(lines)
     else:
-        report.print_leaderboard(console, rows)
+        show(console, lines)
+    if picture is not None and lines:
+        save_picture(found, picture)
+        if not as_json:
+            console.print(f"picture: {picture}", style="dim", highlight=False, soft_wrap=True)
 
 
-def promote(version: str, judge: Annotated[str | None, typer.Option(help="The deciding judge.")] = None) -> None:
-    """Make a version current if it is shown to be better than the current one; otherwise say why not (status 1)."""
+def promote(
+    version: str,
+    judge: JudgeOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Past a gate that refuses; it is recorded.")] = False,
+    reason: Annotated[str, typer.Option(help="Why it is forced.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a version current if the gate finds it better than the current one; otherwise say why not (status 1)."""
     from .compare import compare as compare_versions
-    from .promote import ensure_current, promote_if_better
+    from .promote import ensure_current
 
-    with opened() as ctx:
+    if force and not reason.strip():
+        raise PrefloopError('--force needs a reason, which is recorded: --reason "…"')
+    with opened(quiet=as_json) as ctx:
         current = ensure_current(ctx)
         with reading(ctx.engine) as session:
-            candidate = versions.by_name(session, version)
-        deciding = judge or _default_judge(ctx)
-        run_id, result = compare_versions(ctx, candidate, current, [deciding])
-        decision = promote_if_better(ctx, candidate, run_id, result, deciding)
-    console.print(f"{'promoted' if decision.promote else 'not promoted'}: {decision.reason}", highlight=False)
-    if not decision.promote:
+            candidate = versions.promotable(session, version)
+        named = dict.fromkeys([*ctx.workspace.settings.gate.judges, *(judge or [])]) or _judges(ctx)
+        run_id, result = compare_versions(ctx, candidate, current, list(named))
+        promoted = result["gate"]["passed"] or force
+        if promoted:
+            with writing(ctx.engine) as session:
+                promotions.promote_compared(session, run_id, ctx.actor, reason if force else None)
+    if as_json:
+        forced = promoted and not result["gate"]["passed"]
+        print_json({"promoted": promoted, "forced": forced, "run": run_id, **result})
+    else:
+        report.print_gate(console, result)
+        decided = "promoted" if result["gate"]["passed"] else "promoted by force" if promoted else "not promoted"
+        console.print(f"{decided}: {candidate.name}, against {current.name}", highlight=False)
+    if not promoted:
         raise typer.Exit(1)
 
 
@@ -97,6 +153,17 @@ def rollback(reason: str = "") -> None:
         move = versions.rollback(session, ctx.actor, reason)
         now = versions.get(session, move.version_id).name
     console.print(f"rolled back: {now} is current")
+
+
+@promotions_app.command("list")
+def promotions_list(as_json: JsonFlag = False) -> None:
+    """Every promotion and rollback, oldest first. --json has the evidence."""
+    with opened(quiet=as_json) as ctx, reading(ctx.engine) as session:
+        moves = promotions.list_moves(session)
+    if as_json:
+        print_json([asdict(move) for move in moves])
+    else:
+        report.print_rows(console, report.promotion_rows(moves))
 
 
 @versions_app.command("list")

@@ -17,6 +17,7 @@ from .sections import (
     CompareSection,
     DpoSection,
     ExamSection,
+    GateSection,
     GenerateSection,
     GrpoSection,
     KtoSection,
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     grpo: GrpoSection = GrpoSection()
     loop: LoopSection = LoopSection()
     compare: CompareSection = CompareSection()
+    gate: GateSection = GateSection()
 
     @classmethod
     def settings_customise_sources(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,8 +10,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from .stats import charts
 from .stats.calibration import Bin
 from .stats.parting import LEAST_STEPS, parted_at, smooth, window
+from .stats.standings import Judged
 
 
 def save_loss_picture(metrics: Sequence[tuple[str, int, float]], path: Path, title: str) -> None:
@@ -121,3 +123,27 @@ def save_ppo_picture(metrics: Sequence[tuple[str, int, float]], path: Path, titl
         .resolve_scale(y="independent")
     )
     charts.save(path, scale_factor=2)
+
+
+def save_standings_picture(
+    judges: Mapping[str, Judged], measured: Mapping[str, Mapping[str, float]], path: Path
+) -> None:
+    """How versions stand, a row for each judge: strengths, win rates over the base and over each other, and KL.
+
+    A PNG, or an SVG if the file's name says so. `measured` has `kl_to_base` by version.
+    """
+    drawn = []
+    for judge, judged in judges.items():
+        lines = judged.standings.lines
+        parts = [
+            charts.framed(charts.leaderboard(lines), f"{judge}: strength"),
+            charts.framed(
+                charts.matrix(judged.matches, [line.version for line in lines]), "win rate of row over column"
+            ),
+        ]
+        if any(line.over_base for line in lines):
+            parts.insert(1, charts.framed(charts.over_base(lines), "win rate over the base"))
+        if (versus := charts.against_kl(lines, measured)) is not None:
+            parts.append(charts.framed(versus, "gained, against KL"))
+        drawn.append(alt.hconcat(*parts).resolve_scale(color="independent"))
+    alt.vconcat(*drawn).save(path, scale_factor=2)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from db import comparisons, judgments, prompts, runs, snapshots, versions
 from db.engine import reading
+from db.promotions import Move
 from db.tables import Version
 
 from .context import Context
@@ -99,7 +100,7 @@ def print_comparison(console: Console, report: dict[str, Any]) -> None:
     )
     for judge, rate in report["judges"].items():
         table.add_row(
-            judge,
+            escape(judge),
             str(rate["wins"]),
             str(rate["ties"]),
             str(rate["losses"]),
@@ -108,12 +109,28 @@ def print_comparison(console: Console, report: dict[str, Any]) -> None:
         )
     console.print(f"{report['a']} against {report['b']} on {report['prompts']} held-out prompts", highlight=False)
     console.print(table)
+    for judge, rate in report["judges"].items():
+        if rate["optimised"]:
+            names = " and ".join(rate["optimised"])
+            console.print(f"{judge} taught {names}: judged by its own teacher", style="yellow", highlight=False)
     for name, facts in report["versions"].items():
         console.print(
             f"{name}: {facts['mean_tokens']:.0f} tokens on average, {facts['ended']:.0%} ended by themselves, "
-            f"KL to base {facts['kl_to_base']:.1f} nats",
+            f"KL to base {facts['kl_to_base']:.1f} nats, {facts['repetition']:.1%} repeats, {facts['refusal']:.0%} "
+            f"refuse, distinct-2 {facts['distinct_2']:.2f}",
             highlight=False,
         )
+    print_gate(console, report)
+
+
+def print_gate(console: Console, report: dict[str, Any]) -> None:
+    """Every rule of the gate, with what was found and the limit."""
+    verdict = "[green]passed[/]" if report["gate"]["passed"] else "[red]refused[/]"
+    console.print(f"the gate, for {report['a']} in place of {report['b']}: {verdict}", highlight=False)
+    table = Table(show_header=False, **PLAIN)
+    for rule in report["gate"]["rules"]:
+        table.add_row("[green]passed[/]" if rule["passed"] else "[red]failed[/]", escape(rule["words"]))
+    console.print(table)
 
 
 def print_exam(console: Console, exam: dict[str, Any]) -> None:
@@ -154,50 +171,6 @@ def _length(length: dict[str, Any]) -> str | None:
     )
 
 
-def leaderboard(ctx: Context) -> list[dict[str, Any]]:
-    """Policies by their win rate over the base, best first: the newest comparison of each, and each judge."""
-    with reading(ctx.engine) as session:
-        names = {version.id: version.name for version in versions.list_versions(session, "policy")}
-        bases = {version.name for version in versions.list_versions(session, "policy") if version.adapter_path is None}
-        current = versions.current(session)
-        finished = runs.list_runs(session, stage="compare", state="finished", limit=10_000)
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for run in reversed(finished):  # oldest first, so that the newest stands
-        summary = run.summary or {}
-        if summary.get("b") in bases and summary.get("a") in names.values():
-            for judge, rate in summary["judges"].items():
-                facts = summary["versions"][summary["a"]]
-                newest[summary["a"], judge] = {
-                    "version": summary["a"],
-                    "current": bool(current and current.name == summary["a"]),
-                    "judge": judge,
-                    "against": summary["b"],
-                    "confidence": summary["confidence"],
-                    **{key: rate[key] for key in ("rate", "low", "high", "prompts")},
-                    **facts,
-                }
-    return sorted(newest.values(), key=lambda row: (row["judge"], -row["rate"]))
-
-
-def print_leaderboard(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    if not rows:
-        console.print("no version was compared with the base yet; run `prefloop compare VERSION v0`")
-        return
-    table = Table(
-        "judge", "version", "win rate vs base", f"{rows[0]['confidence']:.0%} interval", "tokens", "KL to base"
-    )
-    for row in rows:
-        table.add_row(
-            row["judge"],
-            row["version"] + (" (current)" if row["current"] else ""),
-            f"{row['rate']:.1%}",
-            f"{row['low']:.1%} to {row['high']:.1%}",
-            f"{row['mean_tokens']:.0f}",
-            f"{row['kl_to_base']:.1f}",
-        )
-    console.print(table)
-
-
 def version_rows(ctx: Context) -> list[dict[str, Any]]:
     with reading(ctx.engine) as session:
         rows = versions.list_versions(session)
@@ -216,6 +189,22 @@ def version_rows(ctx: Context) -> list[dict[str, Any]]:
             "created": f"{row.created_at:%m-%d %H:%M}",
         }
         for row in rows
+    ]
+
+
+def promotion_rows(moves: Sequence[Move]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": move.id,
+            "what": f"{move.kind}, forced" if move.forced else move.kind,
+            "version": move.version,
+            "before": move.previous,
+            "run": move.run_id,
+            "by": move.actor,
+            "at": f"{move.created_at:%Y-%m-%d %H:%M}",
+            "reason": move.reason,
+        }
+        for move in moves
     ]
 
 

@@ -205,6 +205,30 @@ class CompareSection(Section):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals, two-sided")
 
 
+class GateSection(Section):
+    judges: list[str] = Field(
+        [], description="that must each find a version better before it is promoted; empty: the first that is named"
+    )
+    people: bool = Field(False, description="whether people's votes must find it better, too")
+    no_category_worse: bool = Field(
+        True, description="refuse a version that is significantly worse on a category of prompts, by the first judge"
+    )
+    max_repetition_rise: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="of the share of repeated 4-word sequences, over the current version's; 1 is off",
+    )
+    max_refusal_rise: float = Field(
+        0.1, ge=0, le=1, description="of the share of answers that refuse, over the current version's; 1 is off"
+    )
+    max_kl: float = Field(0.0, ge=0, description="nats a completion, to the base; 0 is off")
+    max_length_ratio: float = Field(
+        0.0, ge=0, description="of mean tokens, to the current version or the other way round; 0 is off"
+    )
+    exam: bool = Field(False, description="whether a reward model that decides must have passed its exam")
+
+
 class SimulateSection(Section):
     taste: str = Field("concise", description="planted taste of the simulated annotators: concise, structured or warm")
     annotators: int = Field(3, ge=1, description="simulated annotators in the panel")

@@ -9,7 +9,7 @@ from db import annotators, judgments, queues
 from db.engine import reading
 from labeling_ui import manage
 
-PAGES = ("queues", "progress", "quality", "prompts", "data", "people")
+PAGES = ("queues", "progress", "quality", "prompts", "data", "versions", "promotions", "read", "people")
 
 
 def page(name: str, who: str = "ada", **query: str) -> AppTest:
