@@ -22,9 +22,9 @@ from .recorded_run import fingerprint, finished_run, recorded
 from .stats.slices import slices
 from .stats.win_rate import win_rate
 
-OUTCOMES: dict[judges.Verdict, float] = {"win": 1.0, "tie": 0.5, "loss": 0.0}
+OUTCOMES: dict[judges.Verdict, float] = {"win": 1.0, "tie": 0.5, "inconsistent": 0.5, "loss": 0.0}  # unreadable: none
 
-Pair = tuple[Candidate, Candidate]  # of the two versions, for one sample of one prompt
+Pair = judges.Pair  # of the two versions, for one sample of one prompt
 
 
 def compare(
@@ -34,8 +34,9 @@ def compare(
 
     The report is what pages and the gate read:
 
-    - `judges`: by judge, the win rate of `a` with its interval (`WinRate`); beside it `optimised`, which of the two
-      versions were trained to please this judge, and `exam_passed` of a reward model
+    - `judges`: by judge, the win rate of `a` with its interval (`WinRate`); beside it `inconsistent`, how many of the
+      ties are verdicts that differ between the two orders; `unreadable`, verdicts that are counted nowhere;
+      `optimised`, which of the two versions were trained to please this judge; and `exam_passed` of a reward model
     - `versions`: by name, what `describe` measures
     - `slices`: by category of prompts, the win rate by the first judge, `deciding_judge`
     - `gate`: whether `a` may replace `b`, rule by rule (gate.py)
@@ -61,6 +62,7 @@ def compare(
         "confidence": settings.confidence,
         "gate": rules.model_dump(),
         "exams": exams,
+        "keys": [judges.key(ctx, judge) for judge in named],
     }
     hashes = [a.adapter_sha256, b.adapter_sha256, a.base_sha256, b.base_sha256, *(p.sha256 for p in heldout)]
     mark = fingerprint("compare", config, settings.seed, *hashes)
@@ -92,7 +94,7 @@ def compare(
             if judge == named[0]:
                 report["slices"] = by_category(pairs, verdicts, heldout, settings.confidence)
             report["judges"][judge] = {
-                **rate(pairs, verdicts, settings.confidence),
+                **rate(judge, pairs, verdicts, settings.confidence),
                 "optimised": [name for name, of_version in teachers.items() if judge in of_version],
                 "exam_passed": exams[judge],
             }
@@ -109,10 +111,15 @@ def paired(ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> list[Pair]
     return pairs
 
 
-def rate(pairs: Sequence[Pair], verdicts: Sequence[judges.Verdict], confidence: float) -> dict[str, Any]:
-    """The win rate of the first of every pair, as plain values."""
-    outcomes = [(ours.prompt_id, OUTCOMES[said]) for (ours, _), said in zip(pairs, verdicts, strict=True)]
-    return asdict(win_rate(outcomes, confidence))
+def rate(judge: str, pairs: Sequence[Pair], verdicts: Sequence[judges.Verdict], confidence: float) -> dict[str, Any]:
+    """The win rate of the first of every pair, as plain values. Raises PrefloopError when no verdict is readable."""
+    outcomes = [
+        (ours.prompt_id, OUTCOMES[said]) for (ours, _), said in zip(pairs, verdicts, strict=True) if said in OUTCOMES
+    ]
+    if not outcomes:
+        raise PrefloopError(f"none of {len(pairs)} verdicts of {judge} is readable; let another model judge")
+    counts = {"inconsistent": verdicts.count("inconsistent"), "unreadable": verdicts.count("unreadable")}
+    return {**asdict(win_rate(outcomes, confidence)), **counts}
 
 
 def by_category(
@@ -122,5 +129,6 @@ def by_category(
     category = {prompt.id: prompt.category for prompt in of_prompts}
     outcomes: dict[str, list[tuple[int, float]]] = {}
     for (ours, _), said in zip(pairs, verdicts, strict=True):
-        outcomes.setdefault(category[ours.prompt_id], []).append((ours.prompt_id, OUTCOMES[said]))
+        if said in OUTCOMES:
+            outcomes.setdefault(category[ours.prompt_id], []).append((ours.prompt_id, OUTCOMES[said]))
     return [asdict(each) for each in slices(outcomes, confidence)]

@@ -110,6 +110,12 @@ def print_comparison(console: Console, report: dict[str, Any]) -> None:
     console.print(f"{report['a']} against {report['b']} on {report['prompts']} held-out prompts", highlight=False)
     console.print(table)
     for judge, rate in report["judges"].items():
+        if rate["inconsistent"] or rate["unreadable"]:
+            console.print(
+                f"{judge}: {rate['inconsistent']} of the ties differ between the two orders; "
+                f"{rate['unreadable']} verdicts are unreadable and count nowhere",
+                highlight=False,
+            )
         if rate["optimised"]:
             names = " and ".join(rate["optimised"])
             console.print(f"{judge} taught {names}: judged by its own teacher", style="yellow", highlight=False)

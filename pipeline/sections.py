@@ -199,6 +199,18 @@ class CompareSection(Section):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals, two-sided")
 
 
+class JudgeSection(Section):
+    base_url: str = Field(
+        "", description='of an OpenAI-compatible endpoint that judges, for instance "https://host/v1"; empty: none'
+    )
+    model: str = Field("", description='which of its models judges where only "llm" is named')
+    api_key_variable: str = Field("", description="name of the environment variable that holds the key; empty: none")
+    timeout: float = Field(60.0, gt=0, description="seconds for one answer")
+    retries: int = Field(3, ge=0, description="of a question whose answer did not come: no connection, 429, 5xx")
+    parallel: int = Field(4, ge=1, description="questions under way at once")
+    max_tokens: int = Field(512, ge=1, description="tokens of one answer; one that is cut off is unreadable")
+
+
 class GateSection(Section):
     judges: list[str] = Field(
         [], description="that must each find a version better before it is promoted; empty: the first that is named"
