@@ -10,7 +10,8 @@ The rules that keep a place from being given away twice, and the columns `free_h
 - the assignments of a comparison change only under the lock of its row (`hold`), and its free places are then counted
   anew (`recount`) in the same transaction;
 - whoever locks an annotator and a comparison locks the annotator first;
-- whoever holds a comparison waits for no other one (but for `withdraw`, which takes them in the order of their ids).
+- whoever holds a comparison waits for no other one (but for `withdraw` and `evaluations`, which take several in the
+  order of their ids).
 """
 
 from collections.abc import Sequence

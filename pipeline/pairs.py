@@ -34,6 +34,8 @@ from db.hashing import canonical_json, sha256_text
 from db.judgments import JudgmentRow
 from db.words import Purpose
 
+from .errors import PrefloopError
+
 Shape = Literal["pairs", "demonstrations", "thumbs"]
 
 
@@ -46,6 +48,13 @@ class PairPolicy:
     purposes: tuple[Purpose, ...] = ("train", "repeat")
     rounds: tuple[int, ...] | None = None  # ids of rounds; None: all
     max_characters: int = 4_000  # of a completion, before two are called the same
+
+    def __post_init__(self) -> None:
+        if "evaluate" in self.purposes:
+            raise PrefloopError(
+                f"purposes {', '.join(self.purposes)}: what people say to compare versions is never trained on; leave "
+                "out evaluate"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "purposes": list(self.purposes), "rounds": list(self.rounds) if self.rounds else None}
