@@ -13,7 +13,7 @@ from db import prompts
 from db.engine import reading, writing
 from db.tables import Candidate, Prompt, Round, Version
 
-from . import gate, judges
+from . import gate, judges, people_and_judges
 from .context import Context
 from .describe import describe
 from .draw import draw
@@ -36,7 +36,8 @@ def compare(
 
     - `judges`: by judge, the win rate of `a` with its interval (`WinRate`); beside it `inconsistent`, how many of the
       ties are verdicts that differ between the two orders; `unreadable`, verdicts that are counted nowhere;
-      `optimised`, which of the two versions were trained to please this judge; and `exam_passed` of a reward model
+      `optimised`, which of the two versions were trained to please this judge; `exam_passed` of a reward model; and
+      `agreement` with people (`JudgeAgreement`), None where there is nothing to measure it on
     - `versions`: by name, what `describe` measures
     - `slices`: by category of prompts, the win rate by the first judge, `deciding_judge`
     - `gate`: whether `a` may replace `b`, rule by rule (gate.py)
@@ -52,6 +53,7 @@ def compare(
     if not heldout:
         raise PrefloopError("there are no held-out prompts; import more with `prefloop prompts import`")
 
+    decided = people_and_judges.decided_by_people(ctx)
     exams = {judge: judges.exam_passed(ctx, judge) for judge in named}
     config = {
         "a": a.name,
@@ -62,6 +64,7 @@ def compare(
         "confidence": settings.confidence,
         "gate": rules.model_dump(),
         "exams": exams,
+        "decided_by_people": people_and_judges.digest(decided),
         "keys": [judges.key(ctx, judge) for judge in named],
     }
     hashes = [a.adapter_sha256, b.adapter_sha256, a.base_sha256, b.base_sha256, *(p.sha256 for p in heldout)]
@@ -97,6 +100,7 @@ def compare(
                 **rate(judge, pairs, verdicts, settings.confidence),
                 "optimised": [name for name, of_version in teachers.items() if judge in of_version],
                 "exam_passed": exams[judge],
+                "agreement": people_and_judges.agreement(ctx, judge, decided),
             }
         report["gate"] = gate.apply(report, rules)
         with writing(ctx.engine) as session:

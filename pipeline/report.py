@@ -110,6 +110,7 @@ def print_comparison(console: Console, report: dict[str, Any]) -> None:
     console.print(f"{report['a']} against {report['b']} on {report['prompts']} held-out prompts", highlight=False)
     console.print(table)
     for judge, rate in report["judges"].items():
+        console.print(f"{judge} {_agreement(rate['agreement'])}", highlight=False, markup=False)
         if rate["inconsistent"] or rate["unreadable"]:
             console.print(
                 f"{judge}: {rate['inconsistent']} of the ties differ between the two orders; "
@@ -127,6 +128,16 @@ def print_comparison(console: Console, report: dict[str, Any]) -> None:
             highlight=False,
         )
     print_gate(console, report)
+
+
+def _agreement(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "was not compared with people yet"
+    kappa = "" if found["kappa"] is None else f" (kappa {found['kappa']:.2f})"
+    return (
+        f"agrees with people in {found['agreement']:.0%} [{found['low']:.0%}, {found['high']:.0%}] of {found['votes']} "
+        f"votes on {found['pairs']} pairs{kappa}"
+    )
 
 
 def print_gate(console: Console, report: dict[str, Any]) -> None:

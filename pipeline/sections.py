@@ -197,6 +197,9 @@ class CompareSection(Section):
     samples_per_prompt: int = Field(1, ge=1, description="completions of each held-out prompt, for each version")
     seed: int = Field(20_000, description="of the held-out completions; the same for every version")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals, two-sided")
+    agreement_pairs: int = Field(
+        200, ge=0, description="most pairs on which a judge's agreement with people is measured; 0 measures none"
+    )
 
 
 class JudgeSection(Section):

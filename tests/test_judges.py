@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 from two_versions import two_versions
 
-from db import runs, versions
+from db import annotators, comparisons, judgments, prompts, runs, versions
 from db.engine import reading, writing
 from db.tables import Version
 from pipeline import judges
+from pipeline.ask import ask
 from pipeline.compare import compare
 from pipeline.context import Context
+from pipeline.draw import draw
 from pipeline.errors import PrefloopError
 from pipeline.llm_judge import LlmJudge, question, verdict
 from pipeline.sections import JudgeSection
+from pipeline.stats.judge_agreement import judge_agreement
 
 Answer = Callable[[str, str], str | tuple[int, dict[str, str]]]  # of two answers: a reply, or (status, headers)
 
@@ -264,6 +267,55 @@ def test_what_was_asked_before_a_server_broke_down_is_not_asked_again(
     compare(asking, *both(ctx), ["llm:big"])
     after = [tuple(shown(asked["messages"])) for asked in endpoint.asked[broken:]]
     assert not before & set(after)
+
+
+def test_agreement_and_kappa_are_those_worked_by_hand() -> None:
+    """Cohen's own kind of table: 20 both first, 15 both second, 5 and 10 apart; undecided ones count nowhere."""
+    cells: list[tuple[int, bool, Any]] = [(20, True, "win"), (15, False, "loss"), (5, True, "loss"), (10, False, "win")]
+    votes = [(side, said) for count, side, said in [*cells, (7, True, None)] for _ in range(count)]
+    found = judge_agreement([(pair, side, said) for pair, (side, said) in enumerate(votes)])
+    assert found is not None
+    assert (found.agreement, found.pairs, found.votes, found.undecided) == (0.7, 50, 50, 7)
+    assert found.kappa == pytest.approx(0.4)  # chance: 0.5 × 0.6 + 0.5 × 0.4
+    assert 0.55 < found.low < 0.6
+    assert 0.8 < found.high < 0.85
+    again = judge_agreement([(pair // 2, side, said) for pair, (side, said) in enumerate(votes)])
+    assert again is not None
+    assert again.low < found.low  # two votes on a pair are not two pairs
+    assert judge_agreement([(0, True, None)]) is None
+    one_sided = judge_agreement([(pair, True, "win") for pair in range(9)])
+    assert one_sided is not None
+    assert (one_sided.agreement, one_sided.kappa) == (1.0, None)
+
+
+def test_a_report_says_how_far_each_judge_agrees_with_people(ctx: Context, serve: Callable[..., Endpoint]) -> None:
+    with reading(ctx.engine) as session:
+        asked = prompts.list_prompts(session, split="train")[:12]
+    drawn = draw(ctx, both(ctx)[1], asked, 2, ctx.workspace.settings.sampling, 0)
+    asking = judged_by(ctx, JudgeSection(base_url=serve(longer).url))
+    before, first = compare(asking, *both(ctx), ["llm:big", "rule:json"])
+    assert first["judges"]["llm:big"]["agreement"] is None
+    ask(ctx, drawn.candidates, None, 1, 0)
+    given = 0
+    with writing(ctx.engine) as session:
+        ann = annotators.ensure(session, "ann", "human").id
+        while (task := comparisons.next_assignment(session, ann)) is not None:
+            left, right = task.texts  # ann likes the longer one, but for every fourth
+            judgments.submit(
+                session,
+                task.assignment_id,
+                ann,
+                judgments.Said("left" if (len(left) > len(right)) ^ (given % 4 == 0) else "right"),
+            )
+            given += 1
+    after, report = compare(asking, *both(ctx), ["llm:big", "rule:json"])
+    assert after != before
+    found = report["judges"]["llm:big"]["agreement"]
+    assert found["votes"] + found["undecided"] == given
+    assert found["agreement"] == pytest.approx(1 - -(-given // 4) / given, abs=0.1)
+    assert found["low"] < found["agreement"] < found["high"]
+    assert report["judges"]["rule:json"]["agreement"] is None  # it decides nothing
+    assert compare(asking, *both(ctx), ["llm:big", "rule:json"])[0] == after
 
 
 def test_unknown_judges_are_answered_with_the_known_ones(ctx: Context) -> None:
