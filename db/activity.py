@@ -5,13 +5,16 @@ Counted are first judgments that nobody has withdrawn: a correction is no second
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Integer, Select, cast, extract, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from .places import COUNTED
-from .tables import Annotator, Assignment, Comparison, Judgment, Prompt
+from .tables import Annotator, Assignment, Comparison, Judgment, Prompt, Queue
 from .words import AnnotatorKind, AnnotatorRole
+
+Counted = TypeVar("Counted", bound=Select[*tuple[Any, ...]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,15 @@ class Slot:
 
     start: datetime
     judgments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast pairs are answered."""
+
+    median_response_ms: float | None  # where it was measured; None where it never was
+    measured: int  # answers
+    active: int  # annotators, neither disabled nor withdrawn, who answered anything since the moment asked about
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,22 @@ def by_slot(session: Session, kind: AnnotatorKind, minutes: int = 60, since: dat
     return [Slot(_start(slot, minutes), count) for slot, count in session.execute(query)]
 
 
+def speed(session: Session, since: datetime, kind: AnnotatorKind = "human") -> Speed:
+    """How fast annotators of `kind` answer pairs, skips and flags left out, and how many were active `since` then."""
+    answered = (
+        _first_judgments(select(Judgment.response_ms), kind)
+        .join(Queue, Queue.id == Comparison.queue_id)
+        .where(Queue.kind == "pair", Judgment.choice.not_in(("skip", "flag")), Judgment.response_ms.is_not(None))
+    )
+    count = session.scalars(select(func.count()).select_from(answered.subquery())).one()
+    middle = answered.order_by(Judgment.response_ms).offset(max(0, count - 1) // 2).limit(2 - count % 2).subquery()
+    median = session.scalar(select(func.avg(middle.c.response_ms)))
+    active = _first_judgments(select(func.count(Assignment.annotator_id.distinct())), kind).where(
+        Judgment.created_at >= since, Annotator.disabled_at.is_(None)
+    )
+    return Speed(None if median is None else float(median), count, session.scalars(active).one())
+
+
 def debt_by_slot(
     session: Session, kind: AnnotatorKind = "human", minutes: int = 60, queue_id: int | None = None
 ) -> list[Change]:
@@ -123,7 +151,7 @@ def debt_by_slot(
     ]
 
 
-def _first_judgments(query: Select[int, int], kind: AnnotatorKind) -> Select[int, int]:
+def _first_judgments(query: Counted, kind: AnnotatorKind) -> Counted:
     return (
         query.select_from(Judgment)
         .join(Assignment, Assignment.id == Judgment.assignment_id)

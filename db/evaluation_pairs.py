@@ -29,23 +29,27 @@ def of_pairs(query: Query) -> Query:
     )
 
 
-def ids_between(a_id: int, b_id: int) -> Select[int]:
+def ids_between(a_id: int, b_id: int, sampling: JsonObject | None = None, seed: int | None = None) -> Select[int]:
     """The comparisons between two versions."""
-    return of_pairs(select(Comparison.id)).where(is_between(a_id, b_id))
+    return of_pairs(select(Comparison.id)).where(is_between(a_id, b_id, sampling, seed))
 
 
-def is_between(a_id: int, b_id: int) -> ColumnElement[bool]:
-    return or_(
-        and_(FIRST.version_id == a_id, SECOND.version_id == b_id),
-        and_(FIRST.version_id == b_id, SECOND.version_id == a_id),
-    )
-
-
-def drawn_with(sampling: JsonObject | None) -> list[ColumnElement[bool]]:
-    if sampling is None:
-        return []
-    key = candidates.sampling_key(sampling)
-    return [FIRST.sampling_sha256 == key, SECOND.sampling_sha256 == key]
+def is_between(
+    a_id: int, b_id: int, sampling: JsonObject | None = None, seed: int | None = None
+) -> ColumnElement[bool]:
+    """About answers of these two versions, and where that is given about answers drawn with these settings."""
+    conditions: list[ColumnElement[bool]] = [
+        or_(
+            and_(FIRST.version_id == a_id, SECOND.version_id == b_id),
+            and_(FIRST.version_id == b_id, SECOND.version_id == a_id),
+        )
+    ]
+    for answer in (FIRST, SECOND):
+        if sampling is not None:
+            conditions.append(answer.sampling_sha256 == candidates.sampling_key(sampling))
+        if seed is not None:
+            conditions.append(answer.seed == seed)
+    return and_(*conditions)
 
 
 def are_equal() -> ColumnElement[bool]:

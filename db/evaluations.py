@@ -4,42 +4,40 @@ They are comparisons of purpose `evaluate` in queues of pairs, and nothing else:
 other. Which two versions one is about is known through its candidates, and through nothing that an annotator is shown.
 Training never reads this purpose (pipeline.pairs refuses it), and held-out prompts give no training rows at all.
 
-What counts as a vote, everywhere: the newest of each chain of corrections, of nobody withdrawn, by annotators of one
-kind. A tie is a half; so is "both bad", which is told apart. A skip and a flag are no votes. Two equal texts are a tie
-that nobody is asked about: as many ties as judgments would be owed, from the moment at which the pair was stored.
+What counts as a vote is said in evaluation_votes.py.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
-from . import audit, clock, comparison_rows, judgment_rows, places
+from . import audit, clock, comparison_rows, places, queues
 from .columns import JsonObject
 from .comparison_rows import NewComparison
 from .errors import StoreError
-from .evaluation_pairs import FIRST, SECOND, are_equal, drawn_with, first_won, ids_between, is_between, of_pairs
-from .tables import Annotator, Assignment, Candidate, Comparison, Judgment, Prompt, Version
+from .evaluation_pairs import FIRST, SECOND, are_equal, ids_between, of_pairs
+from .evaluation_votes import EvaluationVote, Matrix, matrix, votes
+from .tables import Assignment, Candidate, Comparison, Prompt
 from .upsert import lots
-from .votes import SILENT
 from .words import AnnotatorKind
 
+__all__ = [
+    "DEFAULT",
+    "Asked",
+    "EvaluationVote",
+    "Matrix",
+    "ask",
+    "close",
+    "matrix",
+    "open_between",
+    "open_count",
+    "reopen",
+    "votes",
+]
+
 DEFAULT = "evaluation"  # the queue, when no other is named
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationVote:
-    """What one annotator said about one pair; the outcome is that of the version asked about first."""
-
-    comparison_id: int
-    prompt_id: int
-    category: str
-    annotator_id: int | None  # None: the texts are equal, and nobody was asked
-    outcome: float  # 1 won, 0.5 tied, 0 lost
-    both_bad: bool
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +47,8 @@ class Asked:
     asked: int  # new comparisons that annotators are asked about
     identical: int  # new ones whose texts are equal: ties
     known: int  # that were stored before
-    raised: int  # of the known, those that more judgments are wanted of now
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """Votes among the versions that were ever voted on: `wins[i][j]` is what i won against j, a tie a half to each."""
-
-    version_ids: list[int]  # ascending
-    names: list[str]
-    wins: list[list[float]]
+    changed: int  # of the known, those of which another number of judgments is wanted now
+    replaced: int  # about answers drawn otherwise before: nobody is asked about them any more
 
 
 def ask(
@@ -66,33 +56,36 @@ def ask(
     queue_id: int,
     a: Sequence[Candidate],
     b: Sequence[Candidate],
-    judges: int = 1,
+    judges: int | None = None,
     actor: str = audit.SYSTEM,
 ) -> Asked:
     """Compare the answers of two versions, `a` and `b`, to the same held-out prompts, sample by sample.
 
-    `judges` is the number of judgments owed by annotators of either kind for each pair; of a pair that is stored
-    already it is raised to that, and never lowered. Pairs are asked in the order of their prompts' content hash, a
-    random one: whoever stops early has seen a random part. StoreError for candidates that do not belong together.
+    `judges` is the number of judgments owed by annotators of either kind for each pair: for all pairs the same, and
+    fixed with the first judgment, because what the votes prove depends on it (stats/sequential.py). None leaves it as
+    it is; at first it is the queue's overlap. Pairs are asked in the order of their prompts' content hash, a random
+    one: whoever stops early has seen a random part. What the queue still asks about answers of the two versions that
+    were drawn with other settings or another seed is closed. StoreError for candidates that do not belong together,
+    and for another number of judges once there are judgments.
     """
-    if judges < 1:
-        raise StoreError(f"{judges} judges for each pair; at least one is wanted")
     hashes = _checked(session, a, b)
+    versions = a[0].version_id, b[0].version_id
+    these = ids_between(*versions, a[0].sampling, a[0].seed).where(Comparison.queue_id == queue_id)
+    owed = _judges(session, queue_id, these, judges)
+    changed = _change_overlap(session, these, owed)
     texts = {candidate.id: candidate.text for candidate in (*a, *b)}
     wanted = [
         NewComparison(
             queue_id=queue_id,
             prompt_id=ours.prompt_id,
             candidate_ids=[ours.id, theirs.id],
-            overlap=judges,
+            overlap=owed,
             purpose="evaluate",
             rank=int(hashes[ours.prompt_id][:6], 16),
         )
         for ours, theirs in zip(a, b, strict=True)
     ]
     stored = comparison_rows.store(session, wanted)
-    new = [row.id for row in stored if row.created]
-    known = [row.id for row in stored if not row.created]
     equal = [
         row.id
         for row, pair in zip(stored, wanted, strict=True)
@@ -100,74 +93,15 @@ def ask(
     ]
     for lot in lots(sorted(equal)):
         _close(_hold(session, Comparison.id.in_(lot)))
-    raised = _raise_overlap(session, sorted(known), judges)
-    result = Asked(asked=len(new) - len(equal), identical=len(equal), known=len(known), raised=raised)
-    if new or raised:
-        details = {"versions": [a[0].version_id, b[0].version_id], "judges": judges, **asdict(result)}
+    others = ids_between(*versions).where(Comparison.queue_id == queue_id, Comparison.id.not_in(these))
+    replaced = _hold(session, Comparison.id.in_(others), Comparison.closed_at.is_(None))
+    _close(replaced)
+    new = sum(row.created for row in stored)
+    result = Asked(new - len(equal), len(equal), len(stored) - new, changed, len(replaced))
+    if new or changed or replaced:
+        details = {"versions": list(versions), "judges": owed, **asdict(result)}
         audit.record(session, actor, "ask evaluation", "queue", queue_id, details)
     return result
-
-
-def votes(
-    session: Session, a_id: int, b_id: int, kind: AnnotatorKind = "human", sampling: JsonObject | None = None
-) -> list[EvaluationVote]:
-    """The votes between two versions, in the order in which they were given; `sampling` takes those on answers drawn
-    with these settings alone."""
-    between = [is_between(a_id, b_id), *drawn_with(sampling)]
-    said = (
-        of_pairs(
-            select(
-                Comparison.id,
-                Comparison.prompt_id,
-                Prompt.category,
-                Assignment.annotator_id,
-                case((FIRST.version_id == a_id, first_won()), else_=1 - first_won()),
-                Judgment.choice == "both_bad",
-                Judgment.created_at,
-            )
-        )
-        .join(Assignment, Assignment.comparison_id == Comparison.id)
-        .join(Annotator, Annotator.id == Assignment.annotator_id)
-        .join(Judgment, Judgment.assignment_id == Assignment.id)
-        .where(*between, *_counts(kind))
-        .order_by(Judgment.created_at, Judgment.id)
-    )
-    unasked = of_pairs(
-        select(Comparison.id, Comparison.prompt_id, Prompt.category, Comparison.created_at, Comparison.overlap)
-    ).where(*between, are_equal())
-    ties = [
-        EvaluationVote(comparison_id, prompt_id, category, None, 0.5, False, at)
-        for comparison_id, prompt_id, category, at, overlap in session.execute(unasked)
-        for _ in range(overlap)
-    ]
-    return sorted([*ties, *(EvaluationVote(*row) for row in session.execute(said))], key=lambda vote: vote.at)
-
-
-def matrix(session: Session, kind: AnnotatorKind = "human") -> Matrix:
-    """All votes among all versions, for a Bradley-Terry model."""
-    versions = FIRST.version_id, SECOND.version_id
-    said = (
-        of_pairs(select(*versions, func.sum(first_won()), func.count()))
-        .join(Assignment, Assignment.comparison_id == Comparison.id)
-        .join(Annotator, Annotator.id == Assignment.annotator_id)
-        .join(Judgment, Judgment.assignment_id == Assignment.id)
-        .where(FIRST.version_id != SECOND.version_id, *_counts(kind))
-        .group_by(*versions)
-    )
-    unasked = (
-        of_pairs(select(*versions, func.sum(Comparison.overlap * 0.5), func.sum(Comparison.overlap)))
-        .where(FIRST.version_id != SECOND.version_id, are_equal())
-        .group_by(*versions)
-    )
-    counted = [*session.execute(said), *session.execute(unasked)]
-    ids = sorted({version_id for first, second, _, _ in counted for version_id in (first, second)})
-    names = {i: name for i, name in session.execute(select(Version.id, Version.name).where(Version.id.in_(ids)))}
-    place = {version_id: index for index, version_id in enumerate(ids)}
-    wins = [[0.0] * len(ids) for _ in ids]
-    for first, second, won, count in counted:
-        wins[place[first]][place[second]] += float(won)
-        wins[place[second]][place[first]] += count - float(won)
-    return Matrix(ids, [names[version_id] for version_id in ids], wins)
 
 
 def open_count(session: Session, a_id: int, b_id: int, kind: AnnotatorKind = "human") -> int:
@@ -199,9 +133,19 @@ def close(session: Session, a_id: int, b_id: int, details: JsonObject, actor: st
     return saved
 
 
-def reopen(session: Session, a_id: int, b_id: int, actor: str = audit.SYSTEM) -> int:
-    """Ask again about what was closed, equal texts excepted; how many comparisons that are."""
-    closed = ids_between(a_id, b_id).where(~are_equal())
+def reopen(
+    session: Session,
+    a_id: int,
+    b_id: int,
+    sampling: JsonObject | None = None,
+    seed: int | None = None,
+    actor: str = audit.SYSTEM,
+) -> int:
+    """Ask again about what was closed, equal texts excepted; how many comparisons that are.
+
+    `sampling` and `seed` take those alone that are about answers drawn so.
+    """
+    closed = ids_between(a_id, b_id, sampling, seed).where(~are_equal())
     held = _hold(session, Comparison.id.in_(closed), Comparison.closed_at.is_not(None))
     for comparison in held:
         comparison.closed_at = None
@@ -214,11 +158,14 @@ def reopen(session: Session, a_id: int, b_id: int, actor: str = audit.SYSTEM) ->
 def _checked(session: Session, a: Sequence[Candidate], b: Sequence[Candidate]) -> dict[int, str]:
     """The content hashes of the prompts, by id. StoreError says what keeps the candidates from being compared."""
     writers = {candidate.version_id for candidate in a}, {candidate.version_id for candidate in b}
-    if not a or any(len(ids) != 1 for ids in writers) or writers[0] == writers[1]:
+    if any(len(ids) != 1 for ids in writers) or writers[0] == writers[1]:
         raise StoreError(
             f"an evaluation is between the answers of two versions, not of {sorted(writers[0])} and "
             f"{sorted(writers[1])}; name two"
         )
+    drawn = {(candidate.sampling_sha256, candidate.seed) for candidate in (*a, *b)}
+    if len(drawn) != 1:
+        raise StoreError(f"the candidates were drawn with {len(drawn)} different settings or seeds; draw them alike")
     answered = [[(candidate.prompt_id, candidate.sample_index) for candidate in side] for side in (a, b)]
     if answered[0] != answered[1]:
         raise StoreError(
@@ -233,16 +180,29 @@ def _checked(session: Session, a: Sequence[Candidate], b: Sequence[Candidate]) -
     return {prompt.id: prompt.sha256 for prompt in found.values()}
 
 
-def _raise_overlap(session: Session, comparison_ids: Sequence[int], judges: int) -> int:
-    """Want at least so many judgments of each; how many comparisons wanted fewer."""
-    raised = 0
-    for lot in lots(comparison_ids):
-        held = _hold(session, Comparison.id.in_(lot), Comparison.overlap < judges)
-        for comparison in held:
-            comparison.overlap = judges
-        places.recount(session, [comparison.id for comparison in held])
-        raised += len(held)
-    return raised
+def _judges(session: Session, queue_id: int, these: Select[int], judges: int | None) -> int:
+    """How many judgments each pair is owed. StoreError when it cannot be as many as asked for."""
+    before = session.scalar(select(func.max(Comparison.overlap)).where(Comparison.id.in_(these)))
+    if judges is None:
+        return queues.get(session, queue_id).overlap if before is None else before
+    if judges < 1:
+        raise StoreError(f"{judges} judges for each pair; at least one is wanted")
+    judged = select(Assignment.id).where(Assignment.comparison_id.in_(these), Assignment.state == "done").limit(1)
+    if before not in (None, judges) and session.scalar(judged) is not None:
+        raise StoreError(
+            f"{judges} judges for each pair, but {before} were wanted when the first judgment was given, and what the "
+            "votes prove depends on it; leave it so, and take more prompts where more votes are needed"
+        )
+    return judges
+
+
+def _change_overlap(session: Session, these: Select[int], judges: int) -> int:
+    """Want so many judgments of each; how many comparisons wanted another number."""
+    held = _hold(session, Comparison.id.in_(these), Comparison.overlap != judges)
+    for comparison in held:
+        comparison.overlap = judges
+    places.recount(session, [comparison.id for comparison in held])
+    return len(held)
 
 
 def _hold(session: Session, *conditions: ColumnElement[bool]) -> Sequence[Comparison]:
@@ -255,14 +215,3 @@ def _close(held: Sequence[Comparison]) -> None:
     now = clock.now()
     for comparison in held:
         comparison.closed_at = comparison.closed_at or now
-
-
-def _counts(kind: AnnotatorKind) -> list[ColumnElement[bool]]:
-    """The judgment is a vote."""
-    return [
-        ~are_equal(),
-        Annotator.kind == kind,
-        Annotator.withdrawn_at.is_(None),
-        Judgment.choice.not_in(SILENT),
-        judgment_rows.is_newest(),
-    ]

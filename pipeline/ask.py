@@ -53,17 +53,20 @@ def ask(
     return created
 
 
-def simulate(ctx: Context, settings: SimulateSection, seed: int, round_: Round | None = None) -> Counter[str]:
+def simulate(
+    ctx: Context, settings: SimulateSection, seed: int, round_: Round | None = None, queue: str = queues.DEFAULT
+) -> Counter[str]:
     """Let the panel of simulated annotators answer all that is owed to them; how often each choice was made.
 
-    They answer in the queue that `ask` fills. What managers ask in others is for people, and may be of another kind.
+    They answer in the queue that `ask` fills, or in the one of pairs that is named. What managers ask in others is for
+    people, and may be of another kind.
     """
     crew = {
         f"simulated-{settings.taste}-{number + 1}": annotator
         for number, annotator in enumerate(panel(settings.taste, settings.annotators, settings.flip_share, seed))
     }
     with writing(ctx.engine) as session:
-        queue_id = queues.ensure(session, queues.DEFAULT).id
+        queue_id = queues.ensure(session, queue).id
         ids = {
             name: annotators.ensure(session, name, "simulated", taste=annotator.as_dict()).id
             for name, annotator in crew.items()

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from db import prompts, snapshots, versions
+from db import evaluations, prompts, queues, snapshots, versions
 from db.engine import reading, writing
 
 from . import import_prompts
@@ -96,6 +96,9 @@ def generate(
 
 def simulate(
     taste: Annotated[str | None, typer.Option(help="concise, structured or warm; default as in prefloop.toml.")] = None,
+    evaluation: Annotated[
+        bool, typer.Option("--evaluation", help="Those of `compare --by people` instead, for a trial.")
+    ] = False,
 ) -> None:
     """Let simulated annotators judge all pairs that the loop asked. Their judgments stay marked as simulated."""
     from .ask import simulate as simulate_all
@@ -103,7 +106,8 @@ def simulate(
     with opened() as ctx:
         settings = ctx.workspace.settings
         section = settings.simulate.model_copy(update={"taste": taste} if taste else {})
-        choices = simulate_all(ctx, section, settings.seed)
+        queue = evaluations.DEFAULT if evaluation else queues.DEFAULT
+        choices = simulate_all(ctx, section, settings.seed, queue=queue)
     console.print(f"{choices.total()} simulated judgments: {dict(choices)}", highlight=False)
 
 

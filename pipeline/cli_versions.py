@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from db import promotions, runs, versions
+from db import evaluations, promotions, runs, versions
 from db.engine import reading, writing
 
 from . import report
-from .cli_common import JsonFlag, console, opened, print_json
+from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json
+from .cli_people import compare_by_people
 from .context import Context
 from .errors import PrefloopError
 
@@ -46,10 +47,29 @@ JudgeOption = Annotated[
 ]
 
 
-def compare(a: str, b: str, judge: JudgeOption = None, as_json: JsonFlag = False) -> None:
-    """Compare two versions on the held-out prompts."""
+def compare(
+    a: str,
+    b: str,
+    judge: JudgeOption = None,
+    by: Annotated[str, typer.Option(help="judges, or people: blind pairs in a queue for annotators.")] = "judges",
+    judges: Annotated[int | None, typer.Option(min=1, help="By people: judgments wanted for each pair.")] = None,
+    prompts: Annotated[int | None, typer.Option(min=1, help="By people: held-out prompts; default all.")] = None,
+    priority: Annotated[int | None, typer.Option(help="By people: of the queue; training labels have 0.")] = None,
+    queue: Annotated[str, typer.Option(help="By people: name of the queue.")] = evaluations.DEFAULT,
+    annotators: AnnotatorKind = "human",
+    watch: Annotated[bool, typer.Option("--watch", help="By people: go on showing how it stands.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare two versions on the held-out prompts, by judges or by people."""
     from .compare import compare as compare_versions
 
+    if by == "people":
+        from .ask_people import Wanted
+
+        wanted = Wanted(judges, prompts, queue, priority)
+        return compare_by_people(a, b, wanted, annotators_kind(annotators), watch, as_json)
+    if by != "judges":
+        raise PrefloopError(f"--by {by!r}: use judges or people")
     with opened(quiet=as_json) as ctx:
         with reading(ctx.engine) as session:
             first, second = versions.by_name(session, a), versions.by_name(session, b)

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from db import prompts
+from db import evaluations, prompts
 from db.engine import reading, writing
 from db.tables import Candidate, Prompt, Round, Version
 
-from . import gate, judges, people_and_judges
+from . import gate, judges, people, people_and_judges
 from .context import Context
 from .describe import describe
 from .draw import draw
@@ -23,6 +23,8 @@ from .stats.slices import slices
 from .stats.win_rate import win_rate
 
 OUTCOMES: dict[judges.Verdict, float] = {"win": 1.0, "tie": 0.5, "inconsistent": 0.5, "loss": 0.0}  # unreadable: none
+
+AS_OF_A_JUDGE = {"inconsistent": 0, "unreadable": 0, "optimised": [], "exam_passed": None, "agreement": None}
 
 Pair = judges.Pair  # of the two versions, for one sample of one prompt
 
@@ -37,7 +39,8 @@ def compare(
     - `judges`: by judge, the win rate of `a` with its interval (`WinRate`); beside it `inconsistent`, how many of the
       ties are verdicts that differ between the two orders; `unreadable`, verdicts that are counted nowhere;
       `optimised`, which of the two versions were trained to please this judge; `exam_passed` of a reward model; and
-      `agreement` with people (`JudgeAgreement`), None where there is nothing to measure it on
+      `agreement` with people (`JudgeAgreement`), None where there is nothing to measure it on. People's own votes, as
+      far as they were given by now, are the last entry, "people" (people.py)
     - `versions`: by name, what `describe` measures
     - `slices`: by category of prompts, the win rate by the first judge, `deciding_judge`
     - `gate`: whether `a` may replace `b`, rule by rule (gate.py)
@@ -49,6 +52,8 @@ def compare(
     rules = ctx.workspace.settings.gate
     with reading(ctx.engine) as session:
         heldout = prompts.list_prompts(session, split="heldout")
+        given = evaluations.votes(session, a.id, b.id, "human", sampling.model_dump(), settings.seed)
+    votes = people.evidence(given, settings.confidence)
     named = list(dict.fromkeys(judges.named(ctx, judge) for judge in judges_))
     if not heldout:
         raise PrefloopError("there are no held-out prompts; import more with `prefloop prompts import`")
@@ -64,6 +69,7 @@ def compare(
         "confidence": settings.confidence,
         "gate": rules.model_dump(),
         "exams": exams,
+        "people": votes,
         "decided_by_people": people_and_judges.digest(decided),
         "keys": [judges.key(ctx, judge) for judge in named],
     }
@@ -102,6 +108,8 @@ def compare(
                 "exam_passed": exams[judge],
                 "agreement": people_and_judges.agreement(ctx, judge, decided),
             }
+        if votes is not None:
+            report["judges"][people.JUDGE] = {**votes, **AS_OF_A_JUDGE}
         report["gate"] = gate.apply(report, rules)
         with writing(ctx.engine) as session:
             run.finish(session, report)

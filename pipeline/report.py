@@ -16,6 +16,7 @@ from db.tables import Version
 
 from .context import Context
 from .doctor import Finding
+from .gate import PEOPLE
 
 PLAIN: dict[str, Any] = {"box": None, "padding": (0, 2, 0, 0)}  # no frames: more fits into 80 columns
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
@@ -110,7 +111,8 @@ def print_comparison(console: Console, report: dict[str, Any]) -> None:
     console.print(f"{report['a']} against {report['b']} on {report['prompts']} held-out prompts", highlight=False)
     console.print(table)
     for judge, rate in report["judges"].items():
-        console.print(f"{judge} {_agreement(rate['agreement'])}", highlight=False, markup=False)
+        if judge != PEOPLE:
+            console.print(f"{judge} {_agreement(rate['agreement'])}", highlight=False, markup=False)
         if rate["inconsistent"] or rate["unreadable"]:
             console.print(
                 f"{judge}: {rate['inconsistent']} of the ties differ between the two orders; "

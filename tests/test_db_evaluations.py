@@ -50,7 +50,7 @@ class World:
     def answers(self, place: int) -> list[Candidate]:
         return candidates.of_version(self.session, self.ids[place], SAMPLING, 0, self.prompts)
 
-    def ask(self, a: int = 1, b: int = 0, judges: int = 1) -> Asked:
+    def ask(self, a: int = 1, b: int = 0, judges: int | None = 1) -> Asked:
         return evaluations.ask(self.session, self.queue, self.answers(a), self.answers(b), judges)
 
     def person(self, name: str) -> int:
@@ -75,7 +75,7 @@ class World:
 def test_votes_are_told_for_the_version_asked_about_first_wherever_it_stood(engine: Engine) -> None:
     with writing(engine) as session:
         world = World(session, 6)
-        assert world.ask() == Asked(asked=6, identical=0, known=0, raised=0)
+        assert world.ask() == Asked(asked=6, identical=0, known=0, changed=0, replaced=0)
         ann = world.person("ann")
         world.say(ann, [1, 1, 0, "tie", "both_bad", "identical"])
         found = evaluations.votes(session, world.ids[1], world.ids[0])
@@ -113,7 +113,7 @@ def test_what_does_not_count_today_is_no_vote(engine: Engine) -> None:
 def test_equal_texts_are_ties_that_nobody_is_asked_about(engine: Engine) -> None:
     with writing(engine) as session:
         world = World(session, 4, same=3)
-        assert world.ask(judges=2) == Asked(asked=1, identical=3, known=0, raised=0)
+        assert world.ask(judges=2) == Asked(asked=1, identical=3, known=0, changed=0, replaced=0)
         assert evaluations.open_count(session, world.ids[1], world.ids[0]) == 2
         ann = world.person("ann")
         world.say(ann, [1])
@@ -125,21 +125,58 @@ def test_equal_texts_are_ties_that_nobody_is_asked_about(engine: Engine) -> None
         assert (matrix.names, matrix.wins) == (["v0", "v1"], [[0, 3], [4, 0]])
 
 
-def test_asking_twice_asks_only_what_is_missing_and_more_judges_where_they_are_wanted(engine: Engine) -> None:
+def test_a_tie_of_equal_texts_counts_when_the_asking_has_come_past_it(engine: Engine) -> None:
+    """All of them at once, before any vote, would look like certainty that the rate is one half."""
+    with writing(engine) as session:
+        world = World(session, 12, same=6)
+        world.ask()
+        ranks = {each.id: each.rank for each in session.query(Comparison)}
+        asked = sorted(each.rank for each in session.query(Comparison) if each.closed_at is None)
+        equal = sorted(set(ranks.values()) - set(asked))
+        assert asked[0] < equal[-1], "nothing to see"
+        assert len(world.outcomes()) == sum(rank > asked[-1] for rank in equal)
+        world.say(world.person("ann"), [1, 1, 1])
+        told = evaluations.votes(session, world.ids[1], world.ids[0])
+        past = [rank for rank in equal if rank < asked[2] or rank > asked[-1]]
+        assert sorted(ranks[vote.comparison_id] for vote in told if vote.annotator_id is None) == past
+        between = [ranks[vote.comparison_id] for vote in told if ranks[vote.comparison_id] <= asked[-1]]
+        assert between == sorted(between)
+        world.say(world.person("ann"), [1, 1, 1])
+        assert len(world.outcomes()) == 12
+
+
+def test_asking_twice_asks_only_what_is_missing(engine: Engine) -> None:
     with writing(engine) as session:
         world = World(session, 4)
         two = world.answers(1)[:2], world.answers(0)[:2]
         assert evaluations.ask(session, world.queue, *two).asked == 2
-        assert world.ask() == Asked(asked=2, identical=0, known=2, raised=0)
-        assert world.ask(a=0, b=1) == Asked(asked=0, identical=0, known=4, raised=0), "the same question, turned around"
-        world.say(world.person("ann"), [1])
+        assert world.ask() == Asked(asked=2, identical=0, known=2, changed=0, replaced=0)
+        turned = world.ask(a=0, b=1)
+        assert turned == Asked(asked=0, identical=0, known=4, changed=0, replaced=0), "the same question"
+        assert [event.action for event in audit.events(session, "queue", world.queue)][:3] == [
+            "ask evaluation",
+            "ask evaluation",
+            "create",
+        ]
+
+
+def test_the_number_of_judges_is_fixed_with_the_first_judgment(engine: Engine) -> None:
+    with writing(engine) as session:
+        world = World(session, 4, same=1)
         between = world.ids[1], world.ids[0]
-        assert evaluations.open_count(session, *between) == 3
-        assert world.ask(judges=3).raised == 4
-        assert evaluations.open_count(session, *between) == 11
-        assert world.ask(judges=2).raised == 0
-        assert evaluations.open_count(session, *between) == 11
-        assert [event.action for event in audit.events(session, "queue", world.queue)][:3] == ["ask evaluation"] * 3
+        two = world.answers(1)[:2], world.answers(0)[:2]
+        queues.update(session, world.queue, overlap=2)
+        world.ask(judges=None)
+        assert evaluations.open_count(session, *between) == 6
+        assert world.ask(judges=5).changed == 4
+        assert evaluations.ask(session, world.queue, *two, judges=3).changed == 4, "the same for all of its pairs"
+        assert evaluations.open_count(session, *between) == 9
+        world.say(world.person("ann"), ["skip"])
+        assert world.ask(judges=None) == world.ask(judges=3) == Asked(0, 0, known=4, changed=0, replaced=0)
+        with pytest.raises(StoreError, match="2 judges for each pair, but 3 were wanted when the first judgment"):
+            world.ask(judges=2)
+        assert {vote.judges for vote in evaluations.votes(session, *between)} <= {3}
+        assert evaluations.open_count(session, *between) == 8
 
 
 def test_closing_asks_nobody_else_keeps_what_is_under_way_and_can_be_undone(engine: Engine) -> None:
