@@ -20,6 +20,7 @@ from .sections import (
     GateSection,
     GenerateSection,
     GrpoSection,
+    JudgeSection,
     KtoSection,
     LabelSection,
     LoopSection,
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
     grpo: GrpoSection = GrpoSection()
     loop: LoopSection = LoopSection()
     compare: CompareSection = CompareSection()
+    judge: JudgeSection = JudgeSection()
     gate: GateSection = GateSection()
 
     @classmethod

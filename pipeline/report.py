@@ -16,6 +16,7 @@ from db.tables import Version
 
 from .context import Context
 from .doctor import Finding
+from .gate import PEOPLE
 
 PLAIN: dict[str, Any] = {"box": None, "padding": (0, 2, 0, 0)}  # no frames: more fits into 80 columns
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
@@ -110,6 +111,14 @@ def print_comparison(console: Console, report: dict[str, Any]) -> None:
     console.print(f"{report['a']} against {report['b']} on {report['prompts']} held-out prompts", highlight=False)
     console.print(table)
     for judge, rate in report["judges"].items():
+        if judge != PEOPLE:
+            console.print(f"{judge} {_agreement(rate['agreement'])}", highlight=False, markup=False)
+        if rate["inconsistent"] or rate["unreadable"]:
+            console.print(
+                f"{judge}: {rate['inconsistent']} of the ties differ between the two orders; "
+                f"{rate['unreadable']} verdicts are unreadable and count nowhere",
+                highlight=False,
+            )
         if rate["optimised"]:
             names = " and ".join(rate["optimised"])
             console.print(f"{judge} taught {names}: judged by its own teacher", style="yellow", highlight=False)
@@ -121,6 +130,16 @@ def print_comparison(console: Console, report: dict[str, Any]) -> None:
             highlight=False,
         )
     print_gate(console, report)
+
+
+def _agreement(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "was not compared with people yet"
+    kappa = "" if found["kappa"] is None else f" (kappa {found['kappa']:.2f})"
+    return (
+        f"agrees with people in {found['agreement']:.0%} [{found['low']:.0%}, {found['high']:.0%}] of {found['votes']} "
+        f"votes on {found['pairs']} pairs{kappa}"
+    )
 
 
 def print_gate(console: Console, report: dict[str, Any]) -> None:

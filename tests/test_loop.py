@@ -29,6 +29,7 @@ from pipeline.draw import draw
 from pipeline.errors import PrefloopError
 from pipeline.loop import LabelsOwed, run_round
 from pipeline.pairs import PairPolicy
+from pipeline.people_and_judges import agreement, decided_by_people
 from pipeline.promote import ensure_current
 from pipeline.recorded_run import RecordedRun
 from pipeline.report import leaderboard, status
@@ -257,6 +258,10 @@ def test_an_exam_is_on_record_taken_once_and_tells_scripts_whether_it_was_passed
     assert (ctx.workspace.artifacts / run.folder / "reliability.png").read_bytes().startswith(b"\x89PNG")  # type: ignore[operator]
     with pytest.raises(PrefloopError, match="v0 is no reward model"):
         take_exam(ctx, base)
+    with_people = agreement(ctx, "reward:r1", decided_by_people(ctx))
+    assert with_people is not None
+    assert with_people["votes"] == exam["pairs"]  # of what it learned from, nothing
+    assert with_people["agreement"] == exam["accuracy"]["rate"]
 
     monkeypatch.setenv("PREFLOOP_HOME", str(root))
     for rule, passed in (("min_accuracy = 0.99", False), ("min_accuracy = 0.0\nmax_trick_share = 1.0", True)):

@@ -25,5 +25,7 @@ def slices(outcomes: Mapping[str, Sequence[tuple[int, float]]], confidence: floa
     for category, rows in sorted(outcomes.items()):
         rate = win_rate(rows, confidence)
         p = stats.binomtest(rate.losses, max(rate.wins + rate.losses, 1)).pvalue
-        found.append(Slice(category, rate.rate, rate.low, rate.high, p, rate.rate < 0.5 and p < 0.05 / len(outcomes)))
+        found.append(
+            Slice(category, rate.rate, rate.low, rate.high, p, bool(rate.rate < 0.5 and p < 0.05 / len(outcomes)))
+        )
     return found
