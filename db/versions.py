@@ -117,6 +117,22 @@ def current(session: Session) -> Version | None:
     return None if newest is None else get(session, newest.version_id)
 
 
+def promotable(session: Session, name: str) -> Version:
+    """The version of that name, if it may become current at all.
+
+    StoreError for a reward model, a stale version (force is no way around a withdrawal), and the current one.
+    """
+    version = by_name(session, name)
+    if version.kind != "policy":
+        raise StoreError(f"version {version.name} is a {version.kind} model; only a policy is promoted")
+    if version.stale_reason is not None:
+        raise StoreError(f"version {version.name} is stale ({version.stale_reason}); train a new one")
+    now = current(session)
+    if now is not None and now.id == version.id:
+        raise StoreError(f"version {version.name} is current already; there is nothing to promote")
+    return version
+
+
 def promote(
     session: Session,
     version_id: int,
@@ -128,17 +144,11 @@ def promote(
 ) -> Promotion:
     """Move `current` to a policy. `run_id` is the compare run that is the evidence; `forced` says it did not suffice.
 
-    StoreError for a reward model, a stale version (force is no way around a withdrawal), and the current one.
+    StoreError for a version that is not `promotable`.
     """
-    _hold_pointer(session)
-    version = get(session, version_id)
-    if version.kind != "policy":
-        raise StoreError(f"version {version.name} is a {version.kind} model; only a policy is promoted")
-    if version.stale_reason is not None:
-        raise StoreError(f"version {version.name} is stale ({version.stale_reason}); train a new one")
+    hold_pointer(session)
+    promotable(session, get(session, version_id).name)
     newest = _newest(session)
-    if newest is not None and newest.version_id == version_id:
-        raise StoreError(f"version {version.name} is current already; there is nothing to promote")
     promotion = Promotion(
         kind="promote",
         version_id=version_id,
@@ -157,7 +167,7 @@ def rollback(session: Session, actor: str, reason: str = "") -> Promotion:
 
     That version may be stale: rolling back twice then leads past it. StoreError when there is nothing to go back to.
     """
-    _hold_pointer(session)
+    hold_pointer(session)
     standing = _standing(history(session))
     if not standing or standing[-1].previous_id is None:
         raise StoreError("there is no version to roll back to; promote one instead")
@@ -195,7 +205,7 @@ def _standing(moves: list[Promotion]) -> list[Promotion]:
     return standing
 
 
-def _hold_pointer(session: Session) -> None:
+def hold_pointer(session: Session) -> None:
     """Let one transaction move `current` at a time: the oldest version's row stands for the pointer."""
     session.scalars(select(Version).order_by(Version.id).limit(1).with_for_update(key_share=True)).all()
 

@@ -30,6 +30,7 @@ app.add_typer(cli_data.snapshot_app, name="snapshot")
 app.add_typer(cli_users.users_app, name="users")
 app.add_typer(cli_train.train_app, name="train")
 app.add_typer(cli_versions.versions_app, name="versions")
+app.add_typer(cli_versions.promotions_app, name="promotions")
 app.add_typer(cli_versions.runs_app, name="runs")
 for command in (
     cli_data.generate,

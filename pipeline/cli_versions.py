@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
-from db import evaluations, runs, versions
+from db import evaluations, promotions, runs, versions
 from db.engine import reading, writing
 
 from . import report
@@ -15,10 +16,10 @@ from .cli_people import compare_by_people
 from .context import Context
 from .errors import PrefloopError
 
-if TYPE_CHECKING:
-    pass
-
 versions_app = typer.Typer(no_args_is_help=True, help="Versions of the policy and of reward models.")
+promotions_app = typer.Typer(
+    no_args_is_help=True, help="Promotions: how `current` came where it is, and on what evidence."
+)
 runs_app = typer.Typer(no_args_is_help=True, help="Runs: what was executed, with which result.")
 
 
@@ -40,15 +41,10 @@ def exam(reward_model: str, as_json: JsonFlag = False) -> None:
         raise typer.Exit(1)
 
 
-def _default_judge(ctx: Context) -> str:
-    with reading(ctx.engine) as session:
-        rewards = versions.list_versions(session, "reward")
-    if not rewards:
-        raise PrefloopError("no judge: there is no reward model yet; train one, or name one with --judge taste:NAME")
-    return f"reward:{rewards[-1].name}"
-
-
-JudgeOption = Annotated[list[str] | None, typer.Option("--judge", help="reward:NAME or taste:NAME; may be repeated.")]
+JudgeOption = Annotated[
+    list[str] | None,
+    typer.Option("--judge", help="reward:NAME, rule:NAME, llm:MODEL or taste:NAME; repeatable, the first decides."),
+]
 
 
 def compare(
@@ -77,11 +73,18 @@ def compare(
     with opened(quiet=as_json) as ctx:
         with reading(ctx.engine) as session:
             first, second = versions.by_name(session, a), versions.by_name(session, b)
-        _, result = compare_versions(ctx, first, second, judge or [_default_judge(ctx)])
+        _, result = compare_versions(ctx, first, second, judge or _judges(ctx))
     if as_json:
         print_json(result)
     else:
         report.print_comparison(console, result)
+
+
+def _judges(ctx: Context) -> list[str]:
+    """Who judges when nobody is named: those of the gate, or else the newest reward model."""
+    from .judges import default_judge
+
+    return ctx.workspace.settings.gate.judges or [default_judge(ctx)]
 
 
 def leaderboard(as_json: JsonFlag = False) -> None:
@@ -94,20 +97,37 @@ def leaderboard(as_json: JsonFlag = False) -> None:
         report.print_leaderboard(console, rows)
 
 
-def promote(version: str, judge: Annotated[str | None, typer.Option(help="The deciding judge.")] = None) -> None:
-    """Make a version current if it is shown to be better than the current one; otherwise say why not (status 1)."""
+def promote(
+    version: str,
+    judge: JudgeOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Past a gate that refuses; it is recorded.")] = False,
+    reason: Annotated[str, typer.Option(help="Why it is forced.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a version current if the gate finds it better than the current one; otherwise say why not (status 1)."""
     from .compare import compare as compare_versions
-    from .promote import ensure_current, promote_if_better
+    from .promote import ensure_current
 
-    with opened() as ctx:
+    if force and not reason.strip():
+        raise PrefloopError('--force needs a reason, which is recorded: --reason "…"')
+    with opened(quiet=as_json) as ctx:
         current = ensure_current(ctx)
         with reading(ctx.engine) as session:
-            candidate = versions.by_name(session, version)
-        deciding = judge or _default_judge(ctx)
-        run_id, result = compare_versions(ctx, candidate, current, [deciding])
-        decision = promote_if_better(ctx, candidate, run_id, result, deciding)
-    console.print(f"{'promoted' if decision.promote else 'not promoted'}: {decision.reason}", highlight=False)
-    if not decision.promote:
+            candidate = versions.promotable(session, version)
+        named = dict.fromkeys([*ctx.workspace.settings.gate.judges, *(judge or [])]) or _judges(ctx)
+        run_id, result = compare_versions(ctx, candidate, current, list(named))
+        promoted = result["gate"]["passed"] or force
+        if promoted:
+            with writing(ctx.engine) as session:
+                promotions.promote_compared(session, run_id, ctx.actor, reason if force else None)
+    if as_json:
+        forced = promoted and not result["gate"]["passed"]
+        print_json({"promoted": promoted, "forced": forced, "run": run_id, **result})
+    else:
+        report.print_gate(console, result)
+        decided = "promoted" if result["gate"]["passed"] else "promoted by force" if promoted else "not promoted"
+        console.print(f"{decided}: {candidate.name}, against {current.name}", highlight=False)
+    if not promoted:
         raise typer.Exit(1)
 
 
@@ -117,6 +137,17 @@ def rollback(reason: str = "") -> None:
         move = versions.rollback(session, ctx.actor, reason)
         now = versions.get(session, move.version_id).name
     console.print(f"rolled back: {now} is current")
+
+
+@promotions_app.command("list")
+def promotions_list(as_json: JsonFlag = False) -> None:
+    """Every promotion and rollback, oldest first. --json has the evidence."""
+    with opened(quiet=as_json) as ctx, reading(ctx.engine) as session:
+        moves = promotions.list_moves(session)
+    if as_json:
+        print_json([asdict(move) for move in moves])
+    else:
+        report.print_rows(console, report.promotion_rows(moves))
 
 
 @versions_app.command("list")

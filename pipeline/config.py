@@ -17,8 +17,10 @@ from .sections import (
     CompareSection,
     DpoSection,
     ExamSection,
+    GateSection,
     GenerateSection,
     GrpoSection,
+    JudgeSection,
     KtoSection,
     LabelSection,
     LoopSection,
@@ -67,6 +69,8 @@ class Settings(BaseSettings):
     grpo: GrpoSection = GrpoSection()
     loop: LoopSection = LoopSection()
     compare: CompareSection = CompareSection()
+    judge: JudgeSection = JudgeSection()
+    gate: GateSection = GateSection()
 
     @classmethod
     def settings_customise_sources(

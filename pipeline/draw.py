@@ -65,3 +65,11 @@ def draw(
         rows = candidates.of_version(session, version.id, settings, seed, prompt_ids)
     rows = [row for row in rows if row.sample_index < samples]
     return Drawn(rows, generated, tokens, time.monotonic() - started)
+
+
+def rows_of(
+    candidates: Sequence[Candidate], of_prompts: Sequence[Prompt]
+) -> list[tuple[list[dict[str, str]], str, bool]]:
+    """(conversation, text, ended by itself) of every candidate, which models score; `of_prompts` has the prompts."""
+    messages = {prompt.id: prompt.messages for prompt in of_prompts}
+    return [(messages[c.prompt_id], c.text, c.finish_reason == "stop") for c in candidates]

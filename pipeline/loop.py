@@ -21,10 +21,11 @@ from db.engine import reading, writing
 from db.tables import Candidate, Prompt, Round, Version
 
 from .ask import ask, simulate
-from .compare import compare, judge_scores
+from .compare import compare
 from .context import Context
 from .draw import draw
 from .errors import PrefloopError
+from .judges import judge_scores
 from .pairs import PairPolicy, PreferenceRow
 from .promote import ensure_current, promote_if_better
 from .snapshot import Frozen, freeze
@@ -113,10 +114,10 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
         taste_judge = f"taste:{settings.simulate.taste}"
         judges = [taste_judge, reward_judge] if annotators == "simulated" else [reward_judge]
         base = ctx.base_version()
-        run_id, against_parent = compare(ctx, policy, parent, judges, round_)
+        run_id, against_parent = compare(ctx, policy, parent, [*judges, *settings.gate.judges], round_)
         # The base by the main judge alone: scoring it with every new reward model tells nobody anything.
         against_base = against_parent if parent.id == base.id else compare(ctx, policy, base, judges[:1], round_)[1]
-    decision = promote_if_better(ctx, policy, run_id, against_parent, judges[0])
+    decision = promote_if_better(ctx, policy, run_id, against_parent)
 
     summary = {
         "round": number,

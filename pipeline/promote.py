@@ -1,46 +1,39 @@
-"""PROMOTE: `current` moves to a version only when a comparison shows that it is better."""
+"""PROMOTE: `current` moves to a version only when the gate of a comparison with the current one passed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from db import versions
+from db import promotions, versions
 from db.engine import reading, writing
 from db.tables import Version
 
+from . import gate
 from .context import Context
 
 
 @dataclass(frozen=True)
 class Decision:
     promote: bool
-    reason: str  # one sentence with the figures, either way
+    reason: str  # the figures in a sentence, either way
 
 
-def decide(report: dict[str, Any], judge: str) -> Decision:
-    """The rule: the lower bound of the win rate over the other version lies above one half, by the deciding judge."""
-    rate = report["judges"][judge]
-    figures = (
-        f"{report['a']} wins {rate['rate']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}] against {report['b']} "
-        f"by {judge} on {rate['prompts']} held-out prompts"
-    )
-    if rate["low"] > 0.5:
-        return Decision(True, f"{figures}; the lower bound is above 50 %")
-    if rate["high"] < 0.5:
-        return Decision(False, f"{figures}; it is worse")
-    return Decision(False, f"{figures}; the lower bound is not above 50 %: not shown to be better")
+def promote_if_better(ctx: Context, version: Version, run_id: int, report: dict[str, Any]) -> Decision:
+    """Move `current` to the version if the gate of its comparison passed. Does nothing when it is current already.
 
-
-def promote_if_better(ctx: Context, version: Version, run_id: int, report: dict[str, Any], judge: str) -> Decision:
-    """Apply the rule and move `current` if it says so. Does nothing when the version is current already."""
-    decision = decide(report, judge)
+    `run_id` and `report` are those of `compare` of the version with another. It stays where it is, too, when that
+    other one is not current any more: then nothing is known of the two.
+    """
     with reading(ctx.engine) as session:
         current = versions.current(session)
-    if decision.promote and (current is None or current.id != version.id):
-        with writing(ctx.engine) as session:
-            evidence = {"judge": judge, "report": report}
-            versions.promote(session, version.id, run_id, evidence, actor=ctx.actor, reason=decision.reason)
+    decision = Decision(report["gate"]["passed"], gate.summary(report))
+    if not decision.promote or (current is not None and current.id == version.id):
+        return decision
+    if current is not None and current.name != report["b"]:
+        return Decision(False, f"{decision.reason}; but {current.name} is current by now, not {report['b']}")
+    with writing(ctx.engine) as session:
+        promotions.promote_compared(session, run_id, ctx.actor)
     return decision
 
 

@@ -29,7 +29,8 @@ from pipeline.draw import draw
 from pipeline.errors import PrefloopError
 from pipeline.loop import LabelsOwed, run_round
 from pipeline.pairs import PairPolicy
-from pipeline.promote import decide, ensure_current, promote_if_better
+from pipeline.people_and_judges import agreement, decided_by_people
+from pipeline.promote import ensure_current
 from pipeline.recorded_run import RecordedRun
 from pipeline.report import leaderboard, status
 from pipeline.snapshot import freeze, rebuild, shared
@@ -236,28 +237,6 @@ def test_a_version_generates_the_same_thing_only_once(ctx: Context) -> None:
     assert count(ctx, Candidate) == drawn
 
 
-def report(rate: float, low: float, high: float) -> dict[str, object]:
-    figures = {"rate": rate, "low": low, "high": high, "prompts": 60}
-    return {"a": "v1", "b": "v0", "judges": {"taste:warm": figures}}
-
-
-@pytest.mark.parametrize(
-    ("figures", "promote", "words"),
-    [
-        ((0.70, 0.58, 0.81), True, "above 50 %"),
-        ((0.60, 0.48, 0.71), False, "not shown to be better"),
-        ((0.50, 0.50, 0.50), False, "not shown to be better"),
-        ((0.30, 0.20, 0.41), False, "it is worse"),
-    ],
-)
-def test_promotion_needs_the_lower_bound_above_one_half(
-    figures: tuple[float, float, float], promote: bool, words: str
-) -> None:
-    decision = decide(report(*figures), "taste:warm")
-    assert decision.promote is promote
-    assert words in decision.reason
-
-
 def test_an_exam_is_on_record_taken_once_and_tells_scripts_whether_it_was_passed(
     root: Path, ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +258,10 @@ def test_an_exam_is_on_record_taken_once_and_tells_scripts_whether_it_was_passed
     assert (ctx.workspace.artifacts / run.folder / "reliability.png").read_bytes().startswith(b"\x89PNG")  # type: ignore[operator]
     with pytest.raises(PrefloopError, match="v0 is no reward model"):
         take_exam(ctx, base)
+    with_people = agreement(ctx, "reward:r1", decided_by_people(ctx))
+    assert with_people is not None
+    assert with_people["votes"] == exam["pairs"]  # of what it learned from, nothing
+    assert with_people["agreement"] == exam["accuracy"]["rate"]
 
     monkeypatch.setenv("PREFLOOP_HOME", str(root))
     for rule, passed in (("min_accuracy = 0.99", False), ("min_accuracy = 0.0\nmax_trick_share = 1.0", True)):
@@ -298,23 +281,6 @@ def test_pairs_that_two_judged_are_shared_pairs_of_the_snapshot(ctx: Context) ->
     assert {pair.prompt_sha256 for pair in pairs} == {row.prompt_sha256 for row in frozen.rows}
     assert {pair.for_first for pair in pairs} <= {(True, True), (False, False)}
     assert len(pairs) == len(frozen.rows) > 0
-
-
-def test_promote_and_rollback_leave_a_complete_history(ctx: Context) -> None:
-    judge_by_length(ctx)
-    base = ensure_current(ctx)
-    policy = train_dpo_version(ctx, freeze(ctx, PairPolicy()), base)
-    promote_if_better(ctx, policy, policy.run_id, report(0.7, 0.6, 0.8), "taste:warm")  # type: ignore[arg-type]
-    assert ensure_current(ctx).name == "v1"
-    with writing(ctx.engine) as session:
-        versions.rollback(session, "test", "second thoughts")
-    assert ensure_current(ctx).name == "v0"
-    with reading(ctx.engine) as session:
-        assert [(move.kind, move.version_id) for move in versions.history(session)] == [
-            ("promote", base.id),
-            ("promote", policy.id),
-            ("rollback", base.id),
-        ]
 
 
 def test_verify_finds_each_kind_of_planted_damage(ctx: Context) -> None:

@@ -48,3 +48,20 @@ def build(folder: Path) -> Path:
     )
     model.save_pretrained(folder)
     return folder
+
+
+def noisy_adapter(base: Path, folder: Path, size: float = 5.0) -> str:
+    """Save a LoRA adapter of random weights over a base into `folder`; its sha256. Always the same weights."""
+    import hashlib
+
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    model = get_peft_model(
+        LlamaForCausalLM.from_pretrained(base), LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"])
+    )
+    for name, weights in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights, std=size)
+    model.save_pretrained(folder)
+    return hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
