@@ -1,5 +1,8 @@
 """Versions: how they stand, by each judge apart; what people vote on now; what was gained and what it cost."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 from sqlalchemy import Engine
 
@@ -72,6 +75,8 @@ def leaderboard(found: Overview) -> None:
         ],
         ["rank", "opponents"],
     )
+    if judge != PEOPLE:
+        manage.remark(f"{judge} {agreement(judged.agreement)}.")
     if judged.standings.apart:
         manage.remark(f"Compared with none of these, and so not ranked: {', '.join(judged.standings.apart)}.")
     if judged.standings.imagined:
@@ -87,6 +92,14 @@ def explained(judge: str, confidence: float) -> str:
         f"From the {said} alone. Strength is Bradley–Terry's, in log-odds to the mean of these versions. In brackets "
         f"{100 * confidence:.0f} % intervals; beside a rank, the ranks that they allow."
     )
+
+
+def agreement(found: Mapping[str, Any] | None) -> str:
+    """How far a judge can be trusted: what people say of the same pairs."""
+    if found is None:
+        return "was not compared with people yet"
+    interval = f"{100 * found['low']:.0f}–{found['high']:.0%}"
+    return f"agrees with people in {found['agreement']:.0%} ({interval}) of {found['votes']:,} votes"
 
 
 def name(member: Member) -> Cell:

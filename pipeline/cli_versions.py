@@ -102,12 +102,11 @@ def leaderboard(picture: PictureOption = None, as_json: JsonFlag = False) -> Non
         raise PrefloopError(f"a picture is a .png or .svg file, not {picture}")
     with opened(quiet=as_json) as ctx:
         found = board(ctx)
-    lines = rows(found)
     if as_json:
-        print_json(lines)
+        print_json(rows(found))
     else:
-        show(console, lines)
-    if picture is not None and lines:
+        show(console, found)
+    if picture is not None and found.judges:
         save_picture(found, picture)
         if not as_json:
             console.print(f"picture: {picture}", style="dim", highlight=False, soft_wrap=True)

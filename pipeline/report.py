@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -112,7 +112,7 @@ def print_comparison(console: Console, report: dict[str, Any]) -> None:
     console.print(table)
     for judge, rate in report["judges"].items():
         if judge != PEOPLE:
-            console.print(f"{judge} {_agreement(rate['agreement'])}", highlight=False, markup=False)
+            console.print(f"{judge} {agreement_words(rate['agreement'])}", highlight=False, markup=False)
         if rate["inconsistent"] or rate["unreadable"]:
             console.print(
                 f"{judge}: {rate['inconsistent']} of the ties differ between the two orders; "
@@ -132,7 +132,8 @@ def print_comparison(console: Console, report: dict[str, Any]) -> None:
     print_gate(console, report)
 
 
-def _agreement(found: dict[str, Any] | None) -> str:
+def agreement_words(found: Mapping[str, Any] | None) -> str:
+    """How far a judge agrees with people (`JudgeAgreement` as plain values), after the judge's name."""
     if found is None:
         return "was not compared with people yet"
     kappa = "" if found["kappa"] is None else f" (kappa {found['kappa']:.2f})"

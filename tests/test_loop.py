@@ -20,7 +20,7 @@ from db import annotators, comparisons, judgments, prompts, queues, rounds, runs
 from db.engine import reading, writing
 from db.tables import Assignment, Candidate, Comparison, Judgment, Run, Version
 from db.words import QueueKind
-from pipeline import import_prompts, workspace
+from pipeline import import_prompts, leaderboard, workspace
 from pipeline.ask import ask, simulate
 from pipeline.cli import app
 from pipeline.compare import compare
@@ -32,7 +32,7 @@ from pipeline.pairs import PairPolicy
 from pipeline.people_and_judges import agreement, decided_by_people
 from pipeline.promote import ensure_current
 from pipeline.recorded_run import RecordedRun
-from pipeline.report import leaderboard, status
+from pipeline.report import status
 from pipeline.snapshot import freeze, rebuild, shared
 from pipeline.stopping import Stopped
 from pipeline.take_exam import take_exam
@@ -138,7 +138,7 @@ def test_two_rounds_close_the_loop_and_a_second_time_costs_nothing(ctx: Context)
     assert {table: count(ctx, table) for table in before} == before
     assert verify(ctx) == []
     assert status(ctx)["judgments"] == {"human": 0, "simulated": 48}
-    assert {row["judge"] for row in leaderboard(ctx)} >= {"taste:concise", "reward:r1"}
+    assert {row["judge"] for row in leaderboard.rows(leaderboard.board(ctx))} >= {"taste:concise", "reward:r1"}
 
 
 def test_a_round_runs_on_either_store(root: Path, store_url: str) -> None:
