@@ -180,6 +180,17 @@ def test_hostile_answers_are_read_as_text(store: Engine) -> None:
     assert sum("<img src=" in text.value for text in plain.text) == 3  # the prompt and both answers, by st.text
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_text_of_others_reaches_no_element_that_renders_it(store: Engine, name: str) -> None:
+    opened = page(name, "dora", a="v1", b="v2", category=EVIL)
+    rendered = [element.value for element in [*opened.markdown, *opened.caption, *opened.header, *opened.title]]
+    labels = [widget.label for widget in [*opened.button, *opened.toggle, *opened.selectbox]]
+    assert not any("evil.example.invalid" in text for text in [*rendered, *labels])
+    assert "<img" not in html(opened)
+    assert "<script" not in html(opened)
+    assert name == "versions" or "&lt;img src=" in html(opened)  # a reason, an answer; nobody writes on versions
+
+
 def test_reading_keeps_the_versions_in_the_url_and_finds_where_b_lost(store: Engine) -> None:
     opened = page("read", "dora", a="v2", b="v3", judge=JUDGE, lost="true")
     assert [box.value for box in opened.selectbox][:2] == ["v2", "v3"]
