@@ -117,6 +117,18 @@ def current(session: Session) -> Version | None:
     return None if newest is None else get(session, newest.version_id)
 
 
+def previous(session: Session) -> Version | None:
+    """The version that a rollback would lead to; None when there is none."""
+    standing = _standing(history(session))
+    return get(session, standing[-1].previous_id) if standing and standing[-1].previous_id is not None else None
+
+
+def first(session: Session) -> Version | None:
+    """The version that was current first; None before the first promotion."""
+    moves = history(session)
+    return get(session, moves[0].version_id) if moves else None
+
+
 def promotable(session: Session, name: str) -> Version:
     """The version of that name, if it may become current at all.
 
