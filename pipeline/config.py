@@ -16,6 +16,7 @@ from .errors import PrefloopError
 from .sections import (
     CompareSection,
     DpoSection,
+    DriftSection,
     ExamSection,
     GateSection,
     GenerateSection,
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     compare: CompareSection = CompareSection()
     judge: JudgeSection = JudgeSection()
     gate: GateSection = GateSection()
+    drift: DriftSection = DriftSection()
 
     @classmethod
     def settings_customise_sources(

@@ -17,7 +17,7 @@ from db import compared, versions
 from db.engine import reading
 
 from .context import Context
-from .report import agreement_words
+from .report_compare import agreement_words
 from .stats import standings
 from .stats.standings import PEOPLE, Judged
 

@@ -214,6 +214,12 @@ class JudgeSection(Section):
     max_tokens: int = Field(512, ge=1, description="tokens of one answer; one that is cut off is unreadable")
 
 
+class DriftSection(Section):
+    prompts: int = Field(
+        48, ge=1, description="held-out prompts in the anchor set, when it is chosen; then it is frozen"
+    )
+
+
 class GateSection(Section):
     judges: list[str] = Field(
         [], description="that must each find a version better before it is promoted; empty: the first that is named"
