@@ -80,6 +80,7 @@ def add(engine: Engine, votes: int = 30) -> None:
             if (a, b) == ("v2", "v1"):
                 promotions.promote_compared(session, run_id, "dora")
                 versions.rollback(session, "ada", f"answers to children got worse {EVIL}")
+        _drift(session)
         _vote(session, answered, rng, votes)
 
 
@@ -119,13 +120,13 @@ def compare(session: Session, a: str, b: str, answered: dict[str, list[Candidate
 
 
 def _answers(session: Session, version: Version, rng: random.Random) -> list[Candidate]:
-    """One to each held-out prompt, scored by the judge; the first is one that would do harm if it were rendered."""
+    """One to each held-out prompt, scored by the judge; a prompt that would do harm is answered in kind."""
     heldout = prompts.list_prompts(session, split="heldout")
     most = 60 if version.name == "v3" else 24
     completions = []
-    for number, prompt in enumerate(heldout):
+    for prompt in heldout:
         text = " ".join(rng.choices(_WORDS, k=rng.randint(8, most))).capitalize() + "."
-        text = f"{EVIL} {text}" if number == 0 else text
+        text = f"{EVIL} {text}" if EVIL in prompt.messages[-1]["content"] else text
         reason = "length" if len(text.split()) > 50 else "stop"
         completions.append(candidates.Completion(prompt.id, 0, text, len(text) // 4, reason, -20.0))  # type: ignore[arg-type]
     candidates.store(session, version.id, SAMPLING, 0, completions)
@@ -143,6 +144,14 @@ def _described(answered: list[Candidate], name: str) -> dict[str, float]:
         "refusal": 0.0,
         "distinct_2": 0.81 - 0.2 * (name == "v3"),
     }
+
+
+def _drift(session: Session) -> None:
+    """What `prefloop drift` says of v1, which is current."""
+    change = {"since": "v0", "measure": "mean_tokens", "mean": 5.25, "low": 1.5, "high": 9.0, "moved": True}
+    report = {"versions": ["v0", "v1"], "anchors": 12, "confidence": 0.95, "rows": [], "changes": [change], "votes": {}}
+    run = runs.start(session, "drift", {}, 0, "code", sha256_text("drift"))
+    runs.finish(session, run.id, report)
 
 
 def _vote(session: Session, answered: dict[str, list[Candidate]], rng: random.Random, votes: int) -> None:

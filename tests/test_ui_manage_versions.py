@@ -124,6 +124,12 @@ def test_the_tree_says_what_made_a_version_and_what_became_of_it(store: Engine) 
     assert "v3 by ppo, run 4, against r1" in said
 
 
+def test_drift_on_the_frozen_prompts_is_told_with_its_interval(store: Engine) -> None:
+    said = words(page("versions", "dora"))
+    assert "Changes of v1 on 12 frozen prompts" in said
+    assert "v0 +5.2 (+1.5 to +9.0)" in said
+
+
 def test_the_gate_refuses_in_the_words_of_its_rules_and_force_needs_a_reason(store: Engine) -> None:
     opened = page("promotions", "dora", version="v3")
     assert "the gate refuses" in words(opened)
