@@ -77,6 +77,13 @@ def of_version(
     return sorted(found, key=lambda candidate: (candidate.prompt_id, candidate.sample_index))
 
 
+def by_ids(session: Session, ids: Sequence[int]) -> dict[int, Candidate]:
+    """These candidates, by id; one that is not there is left out."""
+    query = select(Candidate)
+    found = [row for lot in lots(sorted(set(ids))) for row in session.scalars(query.where(Candidate.id.in_(lot)))]
+    return {candidate.id: candidate for candidate in found}
+
+
 def _drawn(version_id: int, sampling: JsonObject, seed: int) -> ColumnElement[bool]:
     return and_(
         Candidate.version_id == version_id,

@@ -111,4 +111,5 @@ class Base(DeclarativeBase):
         words.Choice: _word("choice", words.Choice),
         words.RunState: _word("state", words.RunState),
         words.PromotionKind: _word("kind", words.PromotionKind),
+        words.Preferred: _word("preferred", words.Preferred),
     }

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import combinations
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from . import evaluations, versions
 from .columns import JsonObject
+from .evaluation_pairs import FIRST, is_between, of_pairs
 from .evaluations import EvaluationVote
-from .tables import Run
+from .tables import Comparison, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,28 @@ def newest_against(session: Session, a: str, b: str) -> Report | None:
 
 
 def votes(session: Session) -> dict[tuple[str, str], list[EvaluationVote]]:
-    """People's votes between every two versions that they were asked about, for the newer one of the two."""
+    """People's votes between every two versions that have any, for the newer one of the two.
+
+    Where answers drawn in several ways were asked about, those on the newest way alone: they are one evaluation.
+    """
     matrix = evaluations.matrix(session)
-    named = list(zip(matrix.version_ids, matrix.names, strict=True))
-    found = {
-        (newer, older): evaluations.votes(session, newer_id, older_id)
-        for number, (older_id, older) in enumerate(named)
-        for newer_id, newer in named[number + 1 :]
-    }
+    found: dict[tuple[str, str], list[EvaluationVote]] = {}
+    for newer, older in combinations(reversed(range(len(matrix.names))), 2):
+        if matrix.wins[newer][older] + matrix.wins[older][newer]:
+            ids = matrix.version_ids[newer], matrix.version_ids[older]
+            sampling, seed = _drawn(session, *ids)
+            given = evaluations.votes(session, *ids, sampling=sampling, seed=seed)
+            found[matrix.names[newer], matrix.names[older]] = given
     return {pair: given for pair, given in found.items() if given}
 
 
 def bases(session: Session) -> list[str]:
     """The names of the bare bases, the first one first."""
     return [version.name for version in versions.list_versions(session, "policy") if version.adapter_path is None]
+
+
+def _drawn(session: Session, a_id: int, b_id: int) -> tuple[JsonObject, int]:
+    """How the answers of the newest evaluation of the two were drawn: sampling settings and seed."""
+    query = of_pairs(select(FIRST.sampling, FIRST.seed)).where(is_between(a_id, b_id))
+    sampling, seed = session.execute(query.order_by(Comparison.id.desc()).limit(1)).one()
+    return sampling, seed

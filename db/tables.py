@@ -450,6 +450,28 @@ class Score(Base):
     created_at: Mapped[CreatedAt]
 
 
+class Verdict(Base):
+    """What a judge who compares ("llm:NAME#…") says of two candidates in the order in which it was shown them."""
+
+    __tablename__ = "verdict"
+
+    judge: Mapped[str] = mapped_column(primary_key=True)
+    first_id: Mapped[int] = mapped_column(ForeignKey("candidate.id"), primary_key=True)
+    second_id: Mapped[int] = mapped_column(ForeignKey("candidate.id"), primary_key=True)
+    preferred: Mapped[words.Preferred]
+    reply: Mapped[Free]  # as it came, its end where it is long
+    created_at: Mapped[CreatedAt]
+
+
+class Anchor(Base):
+    """A prompt of the frozen set on which drift is measured."""
+
+    __tablename__ = "anchor"
+
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), primary_key=True)
+    created_at: Mapped[CreatedAt]
+
+
 class Promotion(Base):
     """The pointer `current` moved, with the evidence. Append-only; the newest row is where it points."""
 

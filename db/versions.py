@@ -117,6 +117,18 @@ def current(session: Session) -> Version | None:
     return None if newest is None else get(session, newest.version_id)
 
 
+def previous(session: Session) -> Version | None:
+    """The version that a rollback would lead to; None when there is none."""
+    standing = _standing(history(session))
+    return get(session, standing[-1].previous_id) if standing and standing[-1].previous_id is not None else None
+
+
+def first(session: Session) -> Version | None:
+    """The version that was current first; None before the first promotion."""
+    moves = history(session)
+    return get(session, moves[0].version_id) if moves else None
+
+
 def promotable(session: Session, name: str) -> Version:
     """The version of that name, if it may become current at all.
 
@@ -168,9 +180,10 @@ def rollback(session: Session, actor: str, reason: str = "") -> Promotion:
     That version may be stale: rolling back twice then leads past it. StoreError when there is nothing to go back to.
     """
     hold_pointer(session)
-    undone = _undoable(session)
-    if undone is None:
+    standing = _standing(history(session))
+    if not standing or standing[-1].previous_id is None:
         raise StoreError("there is no version to roll back to; promote one instead")
+    undone = standing[-1]
     promotion = Promotion(
         kind="rollback",
         version_id=undone.previous_id,
@@ -184,12 +197,6 @@ def rollback(session: Session, actor: str, reason: str = "") -> Promotion:
     return _append(session, promotion)
 
 
-def former(session: Session) -> Version | None:
-    """The version that a rollback would make current; None when there is nothing to go back to."""
-    undone = _undoable(session)
-    return None if undone is None or undone.previous_id is None else get(session, undone.previous_id)
-
-
 def history(session: Session) -> list[Promotion]:
     """Every promotion and rollback, oldest first."""
     return list(session.scalars(select(Promotion).order_by(Promotion.id)))
@@ -197,12 +204,6 @@ def history(session: Session) -> list[Promotion]:
 
 def _newest(session: Session) -> Promotion | None:
     return session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(1)).one_or_none()
-
-
-def _undoable(session: Session) -> Promotion | None:
-    """The newest promotion that is not undone yet and has a version before it."""
-    standing = _standing(history(session))
-    return standing[-1] if standing and standing[-1].previous_id is not None else None
 
 
 def _standing(moves: list[Promotion]) -> list[Promotion]:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, cast, exists, func,
 from sqlalchemy.orm import Session, aliased
 
 from .places import COUNTED
-from .tables import Annotator, Assignment, Candidate, Comparison, ComparisonCandidate, Judgment, Queue
+from .tables import Annotator, Assignment, Candidate, Comparison, ComparisonCandidate, Judgment, Prompt, Queue
 from .words import AnnotatorKind, Choice, Purpose, QueueKind
 
 SILENT: tuple[Choice, ...] = ("skip", "flag")  # choices that say nothing about the candidates
@@ -30,6 +30,18 @@ class CountedVote(NamedTuple):
     preferred: int | None  # its position in the comparison, which is not the side it was shown on
     ranking: list[list[int]] | None
     ratings: dict[str, int] | None
+
+
+class DecidedPair(NamedTuple):
+    """A pair between whose candidates an annotator decided. `first` and `second` are by position, not as displayed."""
+
+    judgment_id: int
+    comparison_id: int
+    prompt_id: int
+    prompt_sha256: str
+    first_id: int
+    second_id: int
+    preferred_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +95,32 @@ def counted(session: Session, kind: AnnotatorKind) -> list[CountedVote]:
     )
     # By the connection: the rows are no objects of the session, and its work on each would take as long as the search.
     return list(map(CountedVote._make, session.connection().execute(query)))
+
+
+def decided(session: Session, kind: AnnotatorKind) -> list[DecidedPair]:
+    """Ordinary comparisons of pairs that were answered by left or right, ordered by judgment."""
+    first, second = aliased(ComparisonCandidate), aliased(ComparisonCandidate)
+    query = (
+        select(
+            Judgment.id,
+            Comparison.id,
+            Prompt.id,
+            Prompt.sha256,
+            first.candidate_id,
+            second.candidate_id,
+            Judgment.preferred_id,
+        )
+        .select_from(Judgment)
+        .join(Assignment, Assignment.id == Judgment.assignment_id)
+        .join(Annotator, Annotator.id == Assignment.annotator_id)
+        .join(Comparison, Comparison.id == Assignment.comparison_id)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .join(first, and_(first.comparison_id == Comparison.id, first.position == 0))
+        .join(second, and_(second.comparison_id == Comparison.id, second.position == 1))
+        .where(*_said_by(kind), Comparison.purpose.in_(COUNTED), Judgment.choice.in_(("left", "right")))
+        .order_by(Judgment.id)
+    )
+    return list(map(DecidedPair._make, session.connection().execute(query)))
 
 
 def sides(session: Session, kind: AnnotatorKind) -> list[Sides]:

@@ -18,4 +18,5 @@ Choice = Literal[
 FlagReason = Literal["unsafe", "personal_data", "broken_prompt"]
 GoalKind = Literal["minutes", "count"]
 RunState = Literal["queued", "running", "finished", "failed", "cancelled"]
+Preferred = Literal["first", "second", "tie", "unreadable"]  # by a judge who is asked about two candidates in order
 PromotionKind = Literal["promote", "rollback"]

@@ -1,8 +1,12 @@
 """Versions: how they stand, by each judge apart; what people vote on now; what was gained and what it cost."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 from sqlalchemy import Engine
 
+from db.columns import JsonObject
 from db.family import Member
 from labeling_ui import family_view, manage, office_versions, tables
 from labeling_ui.identity import Person
@@ -72,6 +76,8 @@ def leaderboard(found: Overview) -> None:
         ],
         ["rank", "opponents"],
     )
+    if judge != PEOPLE:
+        manage.remark(f"{judge} {agreement(judged.agreement)}.")
     if judged.standings.apart:
         manage.remark(f"Compared with none of these, and so not ranked: {', '.join(judged.standings.apart)}.")
     if judged.standings.imagined:
@@ -87,6 +93,14 @@ def explained(judge: str, confidence: float) -> str:
         f"From the {said} alone. Strength is Bradley–Terry's, in log-odds to the mean of these versions. In brackets "
         f"{100 * confidence:.0f} % intervals; beside a rank, the ranks that they allow."
     )
+
+
+def agreement(found: Mapping[str, Any] | None) -> str:
+    """How far a judge can be trusted: what people say of the same pairs."""
+    if found is None:
+        return "was not compared with people yet"
+    interval = f"{100 * found['low']:.0f}–{found['high']:.0%}"
+    return f"agrees with people in {found['agreement']:.0%} ({interval}) of {found['votes']:,} votes"
 
 
 def name(member: Member) -> Cell:
@@ -211,6 +225,32 @@ def drift(found: Overview) -> None:
                 tables.label(title)
                 said = ", ".join(f"{version} {value:.3g}" for version, value in values.items())
                 st.altair_chart(charts.drift(values, title, share), alt=f"{title}: {said}.", key=f"drift-{figure}")
+    if found.drift:
+        anchored(found.drift)
+
+
+def anchored(report: JsonObject) -> None:
+    """How the current version differs from earlier ones on the frozen prompts, as `prefloop drift` measured it."""
+    changes = {(each["since"], each["measure"]): each for each in report["changes"]}
+    measures = [measure for measure in DRIFTS if any(each["measure"] == measure for each in report["changes"])]
+    tables.table(
+        f"Changes of {report['versions'][-1]} on {report['anchors']:,} frozen prompts (`prefloop drift`), with paired "
+        f"intervals of {100 * report['confidence']:.0f} %; in colour where they leave out 0",
+        ["since", *(DRIFTS[measure][0] for measure in measures)],
+        [
+            [since, *(change(changes.get((since, measure)), DRIFTS[measure][1]) for measure in measures)]
+            for since in dict.fromkeys(each["since"] for each in report["changes"])
+        ],
+    )
+
+
+def change(found: JsonObject | None, share: bool) -> Cell:
+    if found is None:
+        return None
+    numbers = [found[name] for name in ("mean", "low", "high")]
+    said = ["?" if number is None else f"{number:+.1%}" if share else f"{number:+.1f}" for number in numbers]
+    words = f"{said[0]} ({said[1]} to {said[2]})".replace("-", "−")
+    return Mark(words, "warn") if found["moved"] else words
 
 
 manage.page("Versions", body)

@@ -25,7 +25,7 @@ def standing(engine: Engine, person_id: int) -> Standing:
     with looking(engine, person_id) as session:
         current = versions.current(session)
         policies = versions.list_versions(session, "policy")
-        former = versions.former(session)
+        former = versions.previous(session)
         moves = promotions.list_moves(session)
         return Standing(
             current=current.name if current else None,

@@ -1,10 +1,11 @@
 """Versions: how they stand by each judge, what they were measured to be like, and what people are voting on now."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
 from db import compared, evaluations, family, runs
+from db.columns import JsonObject
 from db.family import Member
 from labeling_ui.office import looking
 from pipeline.stats import standings
@@ -22,7 +23,8 @@ class Overview:
     members: list[Member]  # policies, oldest first
     judges: dict[str, Judged]  # people first
     measured: dict[str, dict[str, float]]  # by version, oldest first
-    paths: dict[str, list[tuple[str, float, float]]] = field(default_factory=dict)  # by unit of KL: run, KL, reward
+    paths: dict[str, list[tuple[str, float, float]]]  # of runs of RL, by unit of KL: version, KL, reward
+    drift: JsonObject | None  # the newest report of `prefloop drift`
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ def overview(engine: Engine, person_id: int) -> Overview:
         reports = [report.found for report in compared.reports(session)]
         votes = compared.votes(session)
         bases = compared.bases(session)
+        drift = runs.list_runs(session, "drift", "finished", limit=1)
         paths: dict[str, list[tuple[str, float, float]]] = {}
         of_rl = [member for member in members if member.stage in KL_OF_STAGE and member.run_id is not None]
         for member in of_rl[-_MOST_RUNS:]:
@@ -58,6 +61,7 @@ def overview(engine: Engine, person_id: int) -> Overview:
         judges=standings.judged(reports, votes, bases),
         measured={member.name: measured[member.name] for member in members if member.name in measured},
         paths={unit: steps for unit, steps in paths.items() if steps},
+        drift=drift[0].summary if drift else None,
     )
 
 

@@ -41,6 +41,7 @@ for command in (
     cli_versions.leaderboard,
     cli_versions.promote,
     cli_versions.rollback,
+    cli_versions.drift,
 ):
     app.command()(command)
 

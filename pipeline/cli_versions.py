@@ -11,7 +11,7 @@ import typer
 from db import evaluations, promotions, runs, versions
 from db.engine import reading, writing
 
-from . import report
+from . import report, report_compare
 from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json
 from .cli_people import compare_by_people
 from .context import Context
@@ -80,7 +80,7 @@ def compare(
     if as_json:
         print_json(result)
     else:
-        report.print_comparison(console, result)
+        report_compare.print_comparison(console, result)
         console.print(f"picture: {picture}", style="dim", highlight=False, soft_wrap=True)
 
 
@@ -102,12 +102,11 @@ def leaderboard(picture: PictureOption = None, as_json: JsonFlag = False) -> Non
         raise PrefloopError(f"a picture is a .png or .svg file, not {picture}")
     with opened(quiet=as_json) as ctx:
         found = board(ctx)
-    lines = rows(found)
     if as_json:
-        print_json(lines)
+        print_json(rows(found))
     else:
-        show(console, lines)
-    if picture is not None and lines:
+        show(console, found)
+    if picture is not None and found.judges:
         save_picture(found, picture)
         if not as_json:
             console.print(f"picture: {picture}", style="dim", highlight=False, soft_wrap=True)
@@ -140,7 +139,7 @@ def promote(
         forced = promoted and not result["gate"]["passed"]
         print_json({"promoted": promoted, "forced": forced, "run": run_id, **result})
     else:
-        report.print_gate(console, result)
+        report_compare.print_gate(console, result)
         decided = "promoted" if result["gate"]["passed"] else "promoted by force" if promoted else "not promoted"
         console.print(f"{decided}: {candidate.name}, against {current.name}", highlight=False)
     if not promoted:
@@ -155,6 +154,21 @@ def rollback(reason: str = "") -> None:
     console.print(f"rolled back: {now} is current")
 
 
+def drift(as_json: JsonFlag = False) -> None:
+    """What the promotions so far did to the model: first, previous and current version on a frozen set of prompts."""
+    from .drift import PICTURE
+    from .drift import drift as measure
+
+    with opened(quiet=as_json) as ctx:
+        run_id, result = measure(ctx)
+        picture = ctx.workspace.artifacts / "runs" / str(run_id) / PICTURE
+    if as_json:
+        print_json({"run": run_id, "picture": str(picture), **result})
+    else:
+        report_compare.print_drift(console, result)
+        console.print(f"picture: {picture}", style="dim", highlight=False, soft_wrap=True)
+
+
 @promotions_app.command("list")
 def promotions_list(as_json: JsonFlag = False) -> None:
     """Every promotion and rollback, oldest first. --json has the evidence."""
@@ -163,7 +177,7 @@ def promotions_list(as_json: JsonFlag = False) -> None:
     if as_json:
         print_json([asdict(move) for move in moves])
     else:
-        report.print_rows(console, report.promotion_rows(moves))
+        report.print_rows(console, report_compare.promotion_rows(moves))
 
 
 @versions_app.command("list")

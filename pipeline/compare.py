@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from db import prompts
+from db import evaluations, prompts
 from db.engine import reading, writing
 from db.tables import Candidate, Prompt, Round, Version
 
-from . import gate, judges
+from . import gate, judges, people, people_and_judges
 from .context import Context
 from .describe import describe
 from .draw import draw
@@ -22,9 +22,11 @@ from .recorded_run import fingerprint, finished_run, recorded
 from .stats.slices import slices
 from .stats.win_rate import win_rate
 
-OUTCOMES: dict[judges.Verdict, float] = {"win": 1.0, "tie": 0.5, "loss": 0.0}
+OUTCOMES: dict[judges.Verdict, float] = {"win": 1.0, "tie": 0.5, "inconsistent": 0.5, "loss": 0.0}  # unreadable: none
 
-Pair = tuple[Candidate, Candidate]  # of the two versions, for one sample of one prompt
+AS_OF_A_JUDGE = {"inconsistent": 0, "unreadable": 0, "optimised": [], "exam_passed": None, "agreement": None}
+
+Pair = judges.Pair  # of the two versions, for one sample of one prompt
 
 
 def compare(
@@ -34,8 +36,11 @@ def compare(
 
     The report is what pages and the gate read:
 
-    - `judges`: by judge, the win rate of `a` with its interval (`WinRate`); beside it `optimised`, which of the two
-      versions were trained to please this judge, and `exam_passed` of a reward model
+    - `judges`: by judge, the win rate of `a` with its interval (`WinRate`); beside it `inconsistent`, how many of the
+      ties are verdicts that differ between the two orders; `unreadable`, verdicts that are counted nowhere;
+      `optimised`, which of the two versions were trained to please this judge; `exam_passed` of a reward model; and
+      `agreement` with people (`JudgeAgreement`), None where there is nothing to measure it on. People's own votes, as
+      far as they were given by now, are the last entry, "people" (people.py)
     - `versions`: by name, what `describe` measures
     - `slices`: by category of prompts, the win rate by the first judge, `deciding_judge`
     - `gate`: whether `a` may replace `b`, rule by rule (gate.py)
@@ -47,10 +52,13 @@ def compare(
     rules = ctx.workspace.settings.gate
     with reading(ctx.engine) as session:
         heldout = prompts.list_prompts(session, split="heldout")
+        given = evaluations.votes(session, a.id, b.id, "human", sampling.model_dump(), settings.seed)
+    votes = people.evidence(given, settings.confidence)
     named = list(dict.fromkeys(judges.named(ctx, judge) for judge in judges_))
     if not heldout:
         raise PrefloopError("there are no held-out prompts; import more with `prefloop prompts import`")
 
+    decided = people_and_judges.decided_by_people(ctx)
     exams = {judge: judges.exam_passed(ctx, judge) for judge in named}
     config = {
         "a": a.name,
@@ -61,6 +69,9 @@ def compare(
         "confidence": settings.confidence,
         "gate": rules.model_dump(),
         "exams": exams,
+        "people": votes,
+        "decided_by_people": people_and_judges.digest(decided),
+        "keys": [judges.key(ctx, judge) for judge in named],
     }
     hashes = [a.adapter_sha256, b.adapter_sha256, a.base_sha256, b.base_sha256, *(p.sha256 for p in heldout)]
     mark = fingerprint("compare", config, settings.seed, *hashes)
@@ -92,10 +103,13 @@ def compare(
             if judge == named[0]:
                 report["slices"] = by_category(pairs, verdicts, heldout, settings.confidence)
             report["judges"][judge] = {
-                **rate(pairs, verdicts, settings.confidence),
+                **rate(judge, pairs, verdicts, settings.confidence),
                 "optimised": [name for name, of_version in teachers.items() if judge in of_version],
                 "exam_passed": exams[judge],
+                "agreement": people_and_judges.agreement(ctx, judge, decided),
             }
+        if votes is not None:
+            report["judges"][people.JUDGE] = {**votes, **AS_OF_A_JUDGE}
         report["gate"] = gate.apply(report, rules)
         with writing(ctx.engine) as session:
             run.finish(session, report)
@@ -109,10 +123,15 @@ def paired(ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> list[Pair]
     return pairs
 
 
-def rate(pairs: Sequence[Pair], verdicts: Sequence[judges.Verdict], confidence: float) -> dict[str, Any]:
-    """The win rate of the first of every pair, as plain values."""
-    outcomes = [(ours.prompt_id, OUTCOMES[said]) for (ours, _), said in zip(pairs, verdicts, strict=True)]
-    return asdict(win_rate(outcomes, confidence))
+def rate(judge: str, pairs: Sequence[Pair], verdicts: Sequence[judges.Verdict], confidence: float) -> dict[str, Any]:
+    """The win rate of the first of every pair, as plain values. Raises PrefloopError when no verdict is readable."""
+    outcomes = [
+        (ours.prompt_id, OUTCOMES[said]) for (ours, _), said in zip(pairs, verdicts, strict=True) if said in OUTCOMES
+    ]
+    if not outcomes:
+        raise PrefloopError(f"none of {len(pairs)} verdicts of {judge} is readable; let another model judge")
+    counts = {"inconsistent": verdicts.count("inconsistent"), "unreadable": verdicts.count("unreadable")}
+    return {**asdict(win_rate(outcomes, confidence)), **counts}
 
 
 def by_category(
@@ -122,5 +141,6 @@ def by_category(
     category = {prompt.id: prompt.category for prompt in of_prompts}
     outcomes: dict[str, list[tuple[int, float]]] = {}
     for (ours, _), said in zip(pairs, verdicts, strict=True):
-        outcomes.setdefault(category[ours.prompt_id], []).append((ours.prompt_id, OUTCOMES[said]))
+        if said in OUTCOMES:
+            outcomes.setdefault(category[ours.prompt_id], []).append((ours.prompt_id, OUTCOMES[said]))
     return [asdict(each) for each in slices(outcomes, confidence)]

@@ -16,10 +16,12 @@ from .errors import PrefloopError
 from .sections import (
     CompareSection,
     DpoSection,
+    DriftSection,
     ExamSection,
     GateSection,
     GenerateSection,
     GrpoSection,
+    JudgeSection,
     KtoSection,
     LabelSection,
     LoopSection,
@@ -68,7 +70,9 @@ class Settings(BaseSettings):
     grpo: GrpoSection = GrpoSection()
     loop: LoopSection = LoopSection()
     compare: CompareSection = CompareSection()
+    judge: JudgeSection = JudgeSection()
     gate: GateSection = GateSection()
+    drift: DriftSection = DriftSection()
 
     @classmethod
     def settings_customise_sources(

@@ -3,27 +3,37 @@
     taste:<name>    the clean planted taste of simulated annotators: the truth in a self-test, unknown in real life
     rule:<name>     a rule of rewards.py, "rule:complete", or "rule:within_words:25" with its limit
     reward:<name>   a reward model; biased towards policies that were selected by it, which is why it is named
+    llm:<model>     a model of the endpoint in section [judge] (llm_judge.py); "llm" alone is the one named there
 
-Each gives a completion a number; the higher one wins, and equal ones are a tie. Numbers are kept in the store: nothing
-is scored twice.
+The first three give a completion a number; the higher one wins, and equal ones are a tie. The last is asked about every
+pair in both orders; equal texts are a tie without asking. What a judge said is kept in the store, and asked only once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Literal
 
 from db import runs, scores, versions
+from db import verdicts as said
 from db.engine import reading, writing
 from db.tables import Candidate, Prompt, Version
+from db.words import Preferred
 
 from .context import Context
 from .draw import rows_of
 from .errors import PrefloopError
+from .llm_judge import LlmJudge
 from .rewards import Score, rule, taste
 from .simulate import TASTES
 
-Verdict = Literal["win", "tie", "loss"]  # of the first completion
+# Of the first completion. An inconsistent verdict differs between the two orders; an unreadable one is no verdict.
+Verdict = Literal["win", "tie", "loss", "inconsistent", "unreadable"]
+Pair = tuple[Candidate, Candidate]
+
+_IN_ORDER: dict[Preferred, Verdict] = {"first": "win", "second": "loss", "tie": "tie", "unreadable": "unreadable"}
+_REVERSED: dict[Preferred, Verdict] = {"first": "loss", "second": "win", "tie": "tie", "unreadable": "unreadable"}
 
 
 def named(ctx: Context, judge: str) -> str:
@@ -31,11 +41,21 @@ def named(ctx: Context, judge: str) -> str:
     kind, _, name = judge.partition(":")
     if kind == "rule":
         return rule(f"{name}=1").name
+    if kind == "llm":
+        section = ctx.workspace.settings.judge
+        if not (name or section.model):
+            raise PrefloopError("no model is named to judge; write llm:MODEL, or set model in section [judge]")
+        return f"llm:{LlmJudge(section, name or section.model).model}"
     with reading(ctx.engine) as session:
         rewards = [version.name for version in versions.list_versions(session, "reward")]
     if (kind == "taste" and name in TASTES) or (kind == "reward" and name in rewards):
         return judge
-    known = [*(f"taste:{each}" for each in sorted(TASTES)), *(f"reward:{each}" for each in rewards), "rule:NAME"]
+    known = [
+        *(f"taste:{each}" for each in sorted(TASTES)),
+        *(f"reward:{each}" for each in rewards),
+        "rule:NAME",
+        "llm:MODEL",
+    ]
     raise PrefloopError(f"unknown judge {judge!r}; known: {', '.join(known)}")
 
 
@@ -49,13 +69,61 @@ def default_judge(ctx: Context) -> str:
     raise PrefloopError("no judge: there is no reward model yet; train one, or name one with --judge taste:NAME")
 
 
-def verdicts(
-    ctx: Context, judge: str, pairs: Sequence[tuple[Candidate, Candidate]], of_prompts: Sequence[Prompt]
-) -> list[Verdict]:
+def key(ctx: Context, judge: str) -> str:
+    """Under which name the judge's sayings are kept: of a language model, with what decides them."""
+    kind, _, name = judge.partition(":")
+    return LlmJudge(ctx.workspace.settings.judge, name).key if kind == "llm" else judge
+
+
+def verdicts(ctx: Context, judge: str, pairs: Sequence[Pair], of_prompts: Sequence[Prompt]) -> list[Verdict]:
     """What the judge says of every pair, for its first completion. `of_prompts` has all their prompts."""
+    kind, _, name = judge.partition(":")
+    if kind == "llm":
+        return _in_both_orders(ctx, LlmJudge(ctx.workspace.settings.judge, name), pairs, of_prompts)
     values = judge_scores(ctx, judge, [candidate for pair in pairs for candidate in pair], of_prompts)
     differences = [values[first.id] - values[second.id] for first, second in pairs]
     return ["tie" if difference == 0 else "win" if difference > 0 else "loss" for difference in differences]
+
+
+def combined(in_order: Preferred, reversed_: Preferred) -> Verdict:
+    """The verdict on a pair that was asked about in its order and in the other one."""
+    both: set[Verdict] = {_IN_ORDER[in_order], _REVERSED[reversed_]}
+    if "unreadable" in both:
+        return "unreadable"
+    return both.pop() if len(both) == 1 else "inconsistent"
+
+
+def _in_both_orders(
+    ctx: Context, judge: LlmJudge, pairs: Sequence[Pair], of_prompts: Sequence[Prompt]
+) -> list[Verdict]:
+    """Several questions are under way at once; each reply is stored as it comes, whatever becomes of the next."""
+    with reading(ctx.engine) as session:
+        known = said.known(session, judge.key, [candidate.id for pair in pairs for candidate in pair])
+    differ = [pair for pair in pairs if pair[0].text != pair[1].text]
+    orders = dict.fromkeys([*differ, *((second, first) for first, second in differ)])
+    missing = [(first, second) for first, second in orders if (first.id, second.id) not in known]
+    messages = {prompt.id: prompt.messages for prompt in of_prompts}
+    with ThreadPoolExecutor(judge.section.parallel) as pool, ctx.progress() as progress:
+        task = progress.add_task(f"ask {judge.model}", total=len(orders), completed=len(orders) - len(missing), rate="")
+        asked = {
+            pool.submit(judge.ask, messages[first.prompt_id], first.text, second.text): (first, second)
+            for first, second in missing
+        }
+        try:
+            for answer in as_completed(asked):
+                first, second = asked[answer]
+                preferred, reply = answer.result()
+                with writing(ctx.engine) as session:
+                    said.store(session, judge.key, [said.Said(first.id, second.id, preferred, reply)])
+                known[first.id, second.id] = preferred
+                progress.update(task, advance=1)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [
+        "tie" if first.text == second.text else combined(known[first.id, second.id], known[second.id, first.id])
+        for first, second in pairs
+    ]
 
 
 def judge_scores(

@@ -5,7 +5,6 @@ The manager's page shows the same (labeling_ui/office_versions.py): both ask `db
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from db import compared, versions
 from db.engine import reading
 
 from .context import Context
+from .report_compare import agreement_words
 from .stats import standings
-from .stats.standings import Judged
+from .stats.standings import PEOPLE, Judged
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ def rows(found: Board) -> list[dict[str, Any]]:
     ]
 
 
-def show(console: Console, lines: Sequence[dict[str, Any]]) -> None:
+def show(console: Console, found: Board) -> None:
     """Fits 80 columns."""
+    lines = rows(found)
     if not lines:
         console.print("no versions were compared yet; run `prefloop compare VERSION v0`")
         return
@@ -83,6 +84,9 @@ def show(console: Console, lines: Sequence[dict[str, Any]]) -> None:
             f"{row['kl_to_base']:.1f}" if "kl_to_base" in row else "–",
         )
     console.print(table)
+    for judge, judged in found.judges.items():
+        if judge != PEOPLE:
+            console.print(f"{judge} {agreement_words(judged.agreement)}", style="dim", highlight=False, markup=False)
 
 
 def save_picture(found: Board, path: Path) -> None:

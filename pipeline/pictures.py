@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -147,3 +148,40 @@ def save_standings_picture(
             parts.append(charts.framed(versus, "gained, against KL"))
         drawn.append(alt.hconcat(*parts).resolve_scale(color="independent"))
     alt.vconcat(*drawn).save(path, scale_factor=2)
+
+
+DRIFT_CURVES = {
+    "mean_tokens": "tokens",
+    "kl_to_base": "KL to base, nats a completion",
+    "distinct_2": "distinct-2",
+    "repetition": "repeated 4-word sequences",
+    "refusal": "refusals",
+}
+
+
+def save_drift_picture(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
+    """Each of DRIFT_CURVES by version, a thin line for each category and a thick one for all prompts, as a PNG.
+
+    A row has `version`, `category` (None is all) and the measures; versions are drawn in the order in which they come.
+    """
+    order = list(dict.fromkeys(row["version"] for row in rows))
+    drawn = pd.DataFrame(
+        [
+            {"version": row["version"], "category": row["category"] or "none", "all": row["category"] is None}
+            | {"curve": curve, "value": row[measure]}
+            for row in rows
+            for measure, curve in DRIFT_CURVES.items()
+        ]
+    )
+    curves = alt.Chart(width=200, height=140).encode(
+        x=alt.X("version:N", title=None, sort=order, axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
+    )
+    by_category = curves.transform_filter("!datum.all").mark_line(opacity=0.6, strokeWidth=1, point=True)
+    of_all = curves.transform_filter("datum.all").mark_line(strokeWidth=3, color="black", point=True)
+    chart = (
+        alt.layer(by_category.encode(color=alt.Color("category:N", title="category")), of_all, data=drawn)
+        .facet(facet=alt.Facet("curve:N", sort=list(DRIFT_CURVES.values()), title=title), columns=3)
+        .resolve_scale(y="independent")
+    )
+    chart.save(path, scale_factor=2)

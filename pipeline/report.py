@@ -11,7 +11,6 @@ from rich.table import Table
 
 from db import comparisons, judgments, prompts, runs, snapshots, versions
 from db.engine import reading
-from db.promotions import Move
 from db.tables import Version
 
 from .context import Context
@@ -94,45 +93,6 @@ def _mark(summary: dict[str, Any]) -> str:
     return "" if exam is None else " ✓" if exam["passed"] else " ✗"
 
 
-def print_comparison(console: Console, report: dict[str, Any]) -> None:
-    table = Table(
-        "judge", "wins", "ties", "losses", f"win rate of {report['a']}", f"{report['confidence']:.0%} interval"
-    )
-    for judge, rate in report["judges"].items():
-        table.add_row(
-            escape(judge),
-            str(rate["wins"]),
-            str(rate["ties"]),
-            str(rate["losses"]),
-            f"{rate['rate']:.1%}",
-            f"{rate['low']:.1%} to {rate['high']:.1%}",
-        )
-    console.print(f"{report['a']} against {report['b']} on {report['prompts']} held-out prompts", highlight=False)
-    console.print(table)
-    for judge, rate in report["judges"].items():
-        if rate["optimised"]:
-            names = " and ".join(rate["optimised"])
-            console.print(f"{judge} taught {names}: judged by its own teacher", style="yellow", highlight=False)
-    for name, facts in report["versions"].items():
-        console.print(
-            f"{name}: {facts['mean_tokens']:.0f} tokens on average, {facts['ended']:.0%} ended by themselves, "
-            f"KL to base {facts['kl_to_base']:.1f} nats, {facts['repetition']:.1%} repeats, {facts['refusal']:.0%} "
-            f"refuse, distinct-2 {facts['distinct_2']:.2f}",
-            highlight=False,
-        )
-    print_gate(console, report)
-
-
-def print_gate(console: Console, report: dict[str, Any]) -> None:
-    """Every rule of the gate, with what was found and the limit."""
-    verdict = "[green]passed[/]" if report["gate"]["passed"] else "[red]refused[/]"
-    console.print(f"the gate, for {report['a']} in place of {report['b']}: {verdict}", highlight=False)
-    table = Table(show_header=False, **PLAIN)
-    for rule in report["gate"]["rules"]:
-        table.add_row("[green]passed[/]" if rule["passed"] else "[red]failed[/]", escape(rule["words"]))
-    console.print(table)
-
-
 def print_exam(console: Console, exam: dict[str, Any]) -> None:
     """The exam's rules, each with its figure, and what is measured beside them. Fits 80 columns."""
     verdict = "[green]passed[/]" if exam["passed"] else "[red]failed[/]"
@@ -189,22 +149,6 @@ def version_rows(ctx: Context) -> list[dict[str, Any]]:
             "created": f"{row.created_at:%m-%d %H:%M}",
         }
         for row in rows
-    ]
-
-
-def promotion_rows(moves: Sequence[Move]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": move.id,
-            "what": f"{move.kind}, forced" if move.forced else move.kind,
-            "version": move.version,
-            "before": move.previous,
-            "run": move.run_id,
-            "by": move.actor,
-            "at": f"{move.created_at:%Y-%m-%d %H:%M}",
-            "reason": move.reason,
-        }
-        for move in moves
     ]
 
 

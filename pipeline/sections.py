@@ -203,6 +203,27 @@ class CompareSection(Section):
     samples_per_prompt: int = Field(1, ge=1, description="completions of each held-out prompt, for each version")
     seed: int = Field(20_000, description="of the held-out completions; the same for every version")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals, two-sided")
+    agreement_pairs: int = Field(
+        200, ge=0, description="most pairs on which a judge's agreement with people is measured; 0 measures none"
+    )
+
+
+class JudgeSection(Section):
+    base_url: str = Field(
+        "", description='of an OpenAI-compatible endpoint that judges, for instance "https://host/v1"; empty: none'
+    )
+    model: str = Field("", description='which of its models judges where only "llm" is named')
+    api_key_variable: str = Field("", description="name of the environment variable that holds the key; empty: none")
+    timeout: float = Field(60.0, gt=0, description="seconds for one answer")
+    retries: int = Field(3, ge=0, description="of a question whose answer did not come: no connection, 429, 5xx")
+    parallel: int = Field(4, ge=1, description="questions under way at once")
+    max_tokens: int = Field(512, ge=1, description="tokens of one answer; one that is cut off is unreadable")
+
+
+class DriftSection(Section):
+    prompts: int = Field(
+        48, ge=1, description="held-out prompts in the anchor set, when it is chosen; then it is frozen"
+    )
 
 
 class GateSection(Section):

@@ -9,7 +9,7 @@ from db import annotators, judgments, queues
 from db.engine import reading
 from labeling_ui import manage
 
-PAGES = ("queues", "progress", "quality", "prompts", "data", "versions", "promotions", "read", "people")
+PAGES = ("queues", "progress", "quality", "prompts", "data", "people")  # those on versions: test_ui_manage_versions.py
 
 
 def page(name: str, who: str = "ada", **query: str) -> AppTest:

@@ -13,6 +13,7 @@ from db.evaluations import Asked
 from db.judgments import Said
 from db.tables import Candidate, Comparison
 from db.words import Choice
+from labeling_ui.asking import question
 from pipeline.errors import PrefloopError
 from pipeline.pairs import PairPolicy
 
@@ -88,6 +89,28 @@ def test_votes_are_told_for_the_version_asked_about_first_wherever_it_stood(engi
         assert world.outcomes(2, 0) == []
         asked_in_order = [session.get_one(Comparison, vote.comparison_id).rank for vote in found]
         assert asked_in_order == sorted(asked_in_order), "not in the order of the prompts' hashes"
+
+
+def test_an_evaluation_looks_like_any_other_question_and_its_sides_are_shuffled(engine: Engine) -> None:
+    with writing(engine) as session:
+        world = World(session, 12)
+        world.ask()
+        pair = [world.answers(place)[0].id for place in (0, 1)]
+        training = queues.ensure(session, queues.DEFAULT, priority=1).id
+        comparisons.create(session, training, world.prompts[0], pair)
+        ann = world.person("ann")
+        seen, sides = [], []
+        while (task := comparisons.next_assignment(session, ann)) is not None:
+            seen.append(question(task, None, "plain", whole=False))
+            sides.append(task.texts[0].startswith("1:"))
+            judgments.submit(session, task.assignment_id, ann, Said("tie"))
+    of_training, *of_evaluation = seen
+    assert len(of_evaluation) == 12
+    for shown in of_evaluation:
+        assert shown.keys() == of_training.keys()
+        differing = {key for key in shown if shown[key] != of_training[key]}
+        assert differing <= {"key", "assignment_id", "turns", "texts"}
+    assert len(set(sides[1:])) == 2, "always the same version on the left"
 
 
 def test_what_does_not_count_today_is_no_vote(engine: Engine) -> None:

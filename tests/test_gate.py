@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import gate
+from pipeline import gate, people
 from pipeline.sections import GateSection
 from pipeline.text_measures import distinct, is_refusal, repetition
 
@@ -64,6 +64,11 @@ def test_every_named_judge_must_agree_and_one_that_was_not_asked_does_not() -> N
     verdict = gate.apply(report(), GateSection(people=True))
     assert [rule["found"] for rule in verdict["rules"][:2]] == [0.58, None]
     assert "compare them with --by people" in verdict["rules"][1]["words"]
+
+
+def test_the_gate_finds_people_where_comparisons_put_them() -> None:
+    assert gate.PEOPLE == people.JUDGE
+    assert failed(report({"reward:r1": rate(0.7, 0.58, 0.81), people.JUDGE: rate(0.6, 0.51, 0.7)}), people=True) == []
 
 
 def test_one_category_that_is_significantly_worse_refuses_a_version_that_is_better_over_all() -> None:

@@ -20,7 +20,7 @@ from db import annotators, comparisons, judgments, prompts, queues, rounds, runs
 from db.engine import reading, writing
 from db.tables import Assignment, Candidate, Comparison, Judgment, Run, Version
 from db.words import QueueKind
-from pipeline import import_prompts, workspace
+from pipeline import import_prompts, leaderboard, workspace
 from pipeline.ask import ask, simulate
 from pipeline.cli import app
 from pipeline.compare import compare
@@ -29,9 +29,10 @@ from pipeline.draw import draw
 from pipeline.errors import PrefloopError
 from pipeline.loop import LabelsOwed, run_round
 from pipeline.pairs import PairPolicy
+from pipeline.people_and_judges import agreement, decided_by_people
 from pipeline.promote import ensure_current
 from pipeline.recorded_run import RecordedRun
-from pipeline.report import leaderboard, status
+from pipeline.report import status
 from pipeline.snapshot import freeze, rebuild, shared
 from pipeline.stopping import Stopped
 from pipeline.take_exam import take_exam
@@ -145,7 +146,7 @@ def test_two_rounds_close_the_loop_and_a_second_time_costs_nothing(ctx: Context)
     assert {table: count(ctx, table) for table in before} == before
     assert verify(ctx) == []
     assert status(ctx)["judgments"] == {"human": 0, "simulated": 48}
-    assert {row["judge"] for row in leaderboard(ctx)} >= {"taste:concise", "reward:r1"}
+    assert {row["judge"] for row in leaderboard.rows(leaderboard.board(ctx))} >= {"taste:concise", "reward:r1"}
 
 
 def test_dpo_may_go_on_from_the_parent_with_the_newest_round(root: Path) -> None:
@@ -281,6 +282,10 @@ def test_an_exam_is_on_record_taken_once_and_tells_scripts_whether_it_was_passed
     assert (ctx.workspace.artifacts / run.folder / "reliability.png").read_bytes().startswith(b"\x89PNG")  # type: ignore[operator]
     with pytest.raises(PrefloopError, match="v0 is no reward model"):
         take_exam(ctx, base)
+    with_people = agreement(ctx, "reward:r1", decided_by_people(ctx))
+    assert with_people is not None
+    assert with_people["votes"] == exam["pairs"]  # of what it learned from, nothing
+    assert with_people["agreement"] == exam["accuracy"]["rate"]
 
     monkeypatch.setenv("PREFLOOP_HOME", str(root))
     for rule, passed in (("min_accuracy = 0.99", False), ("min_accuracy = 0.0\nmax_trick_share = 1.0", True)):

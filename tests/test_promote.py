@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from sqlalchemy import Engine
+from two_versions import two_versions
 from typer.testing import CliRunner, Result
 
 from db import promotions, prompts, runs, versions
 from db.engine import reading, writing
 from db.errors import StoreError
 from db.tables import Version
-from pipeline import import_prompts, workspace
+from pipeline import workspace
 from pipeline.cli import app
 from pipeline.compare import compare
 from pipeline.context import Context
@@ -118,42 +118,13 @@ def test_a_stale_version_is_not_promoted_even_by_force(engine: Engine, chain: tu
             promotions.promote_compared(session, run_id, "ann", "whatever")
 
 
-SETTINGS = """
-[model]
-base = "{base}"
-dtype = "float32"
-[sampling]
-temperature = 1.0
-top_p = 1.0
-top_k = 0
-max_new_tokens = 12
-[lora]
-rank = 4
-"""
-
-
 @pytest.fixture
 def ctx(tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
-    """A workspace with v0, which is current, and v1, an adapter of noise that makes it write something else."""
-    from tiny_model import noisy_adapter
-
-    root = tmp_path / "ws"
-    root.mkdir()
-    (root / "prefloop.toml").write_text(SETTINGS.format(base=tiny_base))
-    made = workspace.init(root)
-    engine = made.open_store()
-    monkeypatch.setenv("PREFLOOP_HOME", str(root))
-    opened = Context(made, engine, Console(quiet=True), actor="test")
-    with writing(engine) as session:
-        prompts.add_many(session, import_prompts.builtin().items[:100])
-    base = ensure_current(opened)
-    sha256 = noisy_adapter(tiny_base, made.artifacts / "runs" / "noise")
-    with writing(engine) as session:
-        versions.create(
-            session, "policy", "v1", base.base_model, base.base_sha256, "runs/noise", sha256, base.id, None, None
-        )
+    """A workspace with v0, which is current, and v1."""
+    opened = two_versions(tmp_path / "ws", tiny_base)
+    monkeypatch.setenv("PREFLOOP_HOME", str(opened.workspace.root))
     yield opened
-    engine.dispose()
+    opened.engine.dispose()
 
 
 def heldout_categories(ctx: Context) -> set[str]:

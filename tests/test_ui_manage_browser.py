@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import compared_store
 import office_store
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -32,6 +33,7 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     url = f"sqlite:///{tmp_path_factory.mktemp('office') / 'store.db'}"
     engine = office_store.seed(url)
+    compared_store.add(engine)
     with reading(engine) as session:
         rows = judgments.current(session, "human")
         evil = next(row.judgment_id for row in rows if EVIL in row.messages[-1]["content"] and row.candidate_ids)
@@ -95,8 +97,9 @@ def test_every_page_opens_fits_is_accessible_and_fetches_nothing_from_elsewhere(
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     visit = Visit(context.new_page(), site)
+    queries = {"data": f"&judgment={site.evil}", "versions": "&judge=reward:r1", "promotions": "&version=v3"}
     for name in PAGES:
-        visit.open(name, f"&judgment={site.evil}" if name == "data" else "").unfold()
+        visit.open(name, queries.get(name, "")).unfold()
         assert visit.page.evaluate(_OVERFLOW) <= 0, name
         found = Axe().run(visit.page)
         assert found.violations_count == 0, f"{name}: {found.generate_report()}"

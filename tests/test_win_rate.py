@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.stats.win_rate import win_rate
+from pipeline.stats.win_rate import clustered_interval, win_rate
 
 
 def test_ties_count_half() -> None:
@@ -44,6 +44,25 @@ def test_the_interval_covers_the_truth_about_95_times_of_100(prompts: int, sampl
         rate = win_rate((prompt, float(won)) for prompt, row in enumerate(drawn) for won in row)
         covered += rate.low <= share <= rate.high
     assert 0.93 <= covered / 800 <= 0.985
+
+
+@pytest.mark.parametrize(
+    ("prompts", "votes", "concentration"),
+    [(60, "3 each", 1.0), (107, "5 each", 0.3), (200, "2 on average", 2.0)],
+)
+@pytest.mark.parametrize("share", [0.5, 0.7])
+def test_the_interval_covers_clusters_of_many_kinds(
+    prompts: int, votes: str, concentration: float, share: float
+) -> None:
+    """Prompts that differ from hardly (concentration 2) to almost as much as they can (0.3)."""
+    rng = np.random.default_rng(5)
+    covered = 0
+    for _ in range(1000):
+        sizes = rng.geometric(0.5, prompts) if votes == "2 on average" else np.full(prompts, int(votes[0]))
+        of_prompt = rng.beta(share * concentration, (1 - share) * concentration, prompts)
+        low, high = clustered_interval(rng.binomial(sizes, of_prompt).astype(float), sizes, 0.95)
+        covered += low <= share <= high
+    assert 0.93 <= covered / 1000 <= 0.97
 
 
 def test_nothing_and_nonsense_are_refused() -> None:

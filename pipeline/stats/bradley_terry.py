@@ -43,8 +43,8 @@ def fit(wins_VV: NDArray[Any], confidence: float = 0.95) -> BradleyTerry:
     """From wins[i, j], how often i won against j, a tie counting half to each. Votes are taken to be independent.
 
     Maximum likelihood, which exists if no group of versions won all its comparisons with the others (Ford 1957). If
-    one did, each version gets one tie with one and the same imaginary version, and `imagined` says so. ValueError naming
-    them for versions that no chain of comparisons connects (see `groups`), and for a table that is none of wins.
+    one did, each version gets one tie with one and the same imaginary version, and `imagined` says so. ValueError for
+    versions that no chain of comparisons connects (named; see `groups`), and for a table that is none of wins.
 
     Intervals are from the Fisher information. With many ties they are wider than need be; where votes share prompts
     they are too narrow: `fit_votes` is for those who know the votes.
@@ -116,9 +116,7 @@ def _checked(wins_VV: NDArray[Any]) -> Floats:
 def _likeliest(wins_VV: Floats) -> tuple[Floats, Floats, bool]:
     """Scores with mean 0, the Fisher information there, and whether ties had to be imagined. By Newton's method."""
     components, _ = csgraph.connected_components(wins_VV > 0, connection="strong")
-    imagined = (
-        0.5 if components > 1 else 0.0
-    )  # wins, and losses, of each against the imaginary version, whose score is 0
+    imagined = 0.5 if components > 1 else 0.0  # of each, won and lost, against the imaginary version of score 0
     games_VV = wins_VV + wins_VV.T
     score_V = np.zeros(len(wins_VV))
     for _ in range(STEPS):

@@ -74,7 +74,7 @@ def confidence_sequence(
     """
     counts_N_L = _counts(outcomes, votes_per_prompt)
     last = counts_N_L[-1:]
-    low, high = (float(bound[0]) for bound in _bounds(last, _log_threshold(confidence)))
+    low, high = (float(bound[0]) for bound in _bounds(last, log_threshold(confidence)))
     prompts = int(last.sum())
     verdict: Verdict = "better" if low >= 0.5 else "worse" if high <= 0.5 else "undecided"
     waiting = len(outcomes) - prompts * votes_per_prompt
@@ -93,7 +93,7 @@ def confidence_sequence(
 def confidence_path(outcomes: Sequence[tuple[int, float]], confidence: float = 0.95, votes_per_prompt: int = 1) -> Path:
     """What `confidence_sequence` would have said after each vote: the whole way, for a picture."""
     counts_N_L = _counts(outcomes, votes_per_prompt)[1:]
-    low_N, high_N = _bounds(counts_N_L, _log_threshold(confidence))
+    low_N, high_N = _bounds(counts_N_L, log_threshold(confidence))
     return Path(_rates(outcomes, counts_N_L), low_N, high_N)
 
 
@@ -101,15 +101,15 @@ def first_verdict(
     outcomes: Sequence[tuple[int, float]], confidence: float = 0.95, votes_per_prompt: int = 1
 ) -> tuple[int, Verdict] | None:
     """(votes given until then, verdict) of the first look that decides, looking after every vote; None if none does."""
-    evidence_N_2 = _log_evidence(_counts(outcomes, votes_per_prompt)[1:])
-    decided_N_2 = evidence_N_2 >= _log_threshold(confidence)
+    evidence_N_2 = log_evidence(_counts(outcomes, votes_per_prompt)[1:])
+    decided_N_2 = evidence_N_2 >= log_threshold(confidence)
     if not decided_N_2.any():
         return None
     first = int(decided_N_2.any(axis=1).argmax())
     return first + 1, "better" if decided_N_2[first, 0] else "worse"
 
 
-def _log_threshold(confidence: float) -> float:
+def log_threshold(confidence: float) -> float:
     """Capital that a fair game reaches with a probability of at most half of 1 − confidence (Ville's inequality).
 
     Half, because one gambler bets on each side: the hedged capital process (arXiv:2010.09686, Theorem 3) with θ = 1/2.
@@ -158,7 +158,7 @@ def _log_growth(levels_L: Floats, mean_N: Floats) -> Floats:
     return np.asarray(np.log1p(STAKES_G * (levels_L[:, None] / mean_N[:, None, None] - 1)))
 
 
-def _log_evidence(counts_N_L: Floats) -> Floats:
+def log_evidence(counts_N_L: Floats) -> Floats:
     """(N, 2): log of what one unit of capital has become, betting against one half that the rate is above, or below.
 
     A weighted mixture of constant stakes, as in a universal portfolio (Cover 1991): an average of fair games is fair.
@@ -179,7 +179,7 @@ def _refuted_up_to(counts_N_L: Floats, log_threshold: float) -> Floats:
     """The highest mean at which betting on "above" has reached the threshold; 0 if there is none.
 
     The capital falls as the mean rises (every factor does), so halving finds it. The first mean that is tried is one
-    half: the verdict is exactly that of `_log_evidence`.
+    half: the verdict is exactly that of `log_evidence`.
     """
     low_N, high_N = np.zeros(len(counts_N_L)), np.ones(len(counts_N_L))
     for _ in range(HALVINGS):
@@ -202,7 +202,7 @@ def _more(counts_L: Floats, votes_per_prompt: int, confidence: float) -> int | N
     share_L = imagined_L / imagined_L.sum()
 
     def decided(prompts: int) -> Any:
-        return _log_evidence((counts_L + prompts * share_L)[None]).max() >= _log_threshold(confidence)
+        return log_evidence((counts_L + prompts * share_L)[None]).max() >= log_threshold(confidence)
 
     if not decided(FARTHEST):
         return None

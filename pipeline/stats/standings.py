@@ -86,13 +86,24 @@ class Judged:
 
     matches: list[Match]
     standings: Standings
+    agreement: Mapping[str, Any] | None  # with people, as the newest report has it (JudgeAgreement); None: not known
 
 
 def judged(reports: Sequence[Mapping[str, Any]], votes: Votes, bases: Collection[str]) -> dict[str, Judged]:
     """By judge, people first, if anybody has voted. The confidence is that of the newest report."""
     confidence = reports[-1]["confidence"] if reports else CONFIDENCE
+    agreement = {
+        judge: rate["agreement"]
+        for report in reports
+        for judge, rate in report["judges"].items()
+        if rate.get("agreement") is not None
+    }
     return {
-        judge: Judged(matches, standings(matches, bases, votes if judge == PEOPLE else None, confidence))
+        judge: Judged(
+            matches,
+            standings(matches, bases, votes if judge == PEOPLE else None, confidence),
+            agreement.get(judge),
+        )
         for judge, matches in by_judge(reports, votes, confidence).items()
     }
 

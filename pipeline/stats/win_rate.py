@@ -59,6 +59,13 @@ def win_rate(outcomes: Iterable[tuple[int, float]], confidence: float = 0.95) ->
 
 def clustered_interval(sums_C: NDArray[Any], sizes_C: NDArray[Any], confidence: float) -> tuple[float, float]:
     """The interval that `win_rate` describes, from the outcomes of each of C clusters: their sum, and their number."""
+    centre, error, freedom = clustered_error(sums_C, sizes_C)
+    half = stats.t.ppf((1 + confidence) / 2, df=freedom) * error
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def clustered_error(sums_C: NDArray[Any], sizes_C: NDArray[Any]) -> tuple[float, float, int]:
+    """The centre of that interval, its standard error, and the degrees of freedom of its t."""
     per_cluster = sizes_C.sum() / len(sizes_C)  # an imaginary prompt weighs as much as a mean real one
     sums = np.concatenate([sums_C, [per_cluster, 0.0]])
     sizes = np.concatenate([sizes_C, [per_cluster, per_cluster]])
@@ -66,5 +73,4 @@ def clustered_interval(sums_C: NDArray[Any], sizes_C: NDArray[Any], confidence: 
     centre = sums.sum() / sizes.sum()
     residuals = sums - centre * sizes
     error = np.sqrt(clusters / (clusters - 1) * (residuals**2).sum()) / sizes.sum()
-    half = stats.t.ppf((1 + confidence) / 2, df=clusters - 1) * error
-    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+    return float(centre), float(error), clusters - 1

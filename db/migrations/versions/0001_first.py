@@ -330,6 +330,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("candidate_id", "judge", name=op.f("pk_score")),
     )
     op.create_table(
+        "verdict",
+        sa.Column("judge", sa.String(), nullable=False),
+        sa.Column("first_id", sa.Integer(), nullable=False),
+        sa.Column("second_id", sa.Integer(), nullable=False),
+        sa.Column("preferred", _word("preferred", "first", "second", "tie", "unreadable"), nullable=False),
+        sa.Column("reply", sa.Text(), nullable=False),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["first_id"], ["candidate.id"], name=op.f("fk_verdict_first_id_candidate")),
+        sa.ForeignKeyConstraint(["second_id"], ["candidate.id"], name=op.f("fk_verdict_second_id_candidate")),
+        sa.PrimaryKeyConstraint("judge", "first_id", "second_id", name=op.f("pk_verdict")),
+    )
+    op.create_table(
+        "anchor",
+        sa.Column("prompt_id", sa.Integer(), nullable=False),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["prompt_id"], ["prompt.id"], name=op.f("fk_anchor_prompt_id_prompt")),
+        sa.PrimaryKeyConstraint("prompt_id", name=op.f("pk_anchor")),
+    )
+    op.create_table(
         "assignment",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("comparison_id", sa.Integer(), nullable=False),
@@ -510,6 +529,8 @@ def downgrade() -> None:
         "comparison_candidate",
         "assignment",
         "score",
+        "verdict",
+        "anchor",
         "run",
         "comparison",
         "labeling_session",
