@@ -175,13 +175,15 @@ def save_drift_picture(rows: Sequence[dict[str, Any]], path: Path, title: str) -
     )
     curves = alt.Chart(width=200, height=140).encode(
         x=alt.X("version:N", title=None, sort=order, axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(format=".3~g")),
     )
     by_category = curves.transform_filter("!datum.all").mark_line(opacity=0.6, strokeWidth=1, point=True)
-    of_all = curves.transform_filter("datum.all").mark_line(strokeWidth=3, color="black", point=True)
+    of_all = curves.transform_filter("datum.all").mark_line(
+        strokeWidth=3, color="black", point=alt.OverlayMarkDef(color="black")
+    )
     chart = (
         alt.layer(by_category.encode(color=alt.Color("category:N", title="category")), of_all, data=drawn)
-        .facet(facet=alt.Facet("curve:N", sort=list(DRIFT_CURVES.values()), title=title), columns=3)
+        .facet(facet=alt.Facet("curve:N", sort=list(DRIFT_CURVES.values()), title=f"{title}; black: all"), columns=3)
         .resolve_scale(y="independent")
     )
     chart.save(path, scale_factor=2)
