@@ -16,7 +16,7 @@ def body(engine: Engine, person: Person) -> None:
     if found.current is None:
         manage.empty(
             "Nothing is current yet",
-            "Run `prefloop loop`: it starts from the base, and promotes what is shown to be better.",
+            "Run prefloop loop: it starts from the base, and promotes what is shown to be better.",
         )
         return
     now(found)
@@ -50,7 +50,7 @@ def candidate(engine: Engine, person: Person, found: Standing) -> None:
     if shown is None:
         manage.empty(
             f"{version} was not compared with {found.current} yet",
-            f"Compare them: `prefloop compare {version} {found.current}`. The gate's verdict is here then.",
+            f"Compare them: prefloop compare {version} {found.current}. The gate's verdict is here then.",
         )
         return
     gate(shown, version)

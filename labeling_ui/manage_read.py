@@ -23,7 +23,7 @@ def body(engine: Engine, person: Person) -> None:
     if len(names) < 2:
         manage.empty(
             "There are not two versions with answers yet",
-            "Train a version, and compare it: `prefloop compare v1 v0` has both answer the held-out prompts.",
+            "Train a version, and compare it: prefloop compare v1 v0 has both answer the held-out prompts.",
             "What they answered is here then, prompt by prompt.",
         )
         return
@@ -83,7 +83,7 @@ def nothing(wanted: Wanted, a: str, b: str) -> None:
     if wanted == Wanted():
         manage.empty(
             f"{a} and {b} never answered the same prompt with the same settings and seed",
-            f"Compare them: `prefloop compare {a} {b}` has both answer the held-out prompts.",
+            f"Compare them: prefloop compare {a} {b} has both answer the held-out prompts.",
         )
     else:
         manage.remark("No pair of answers fits.")

@@ -35,8 +35,8 @@ def body(engine: Engine, person: Person) -> None:
     if len(found.members) < 2:
         manage.empty(
             "There is no trained version yet, so there is nothing to compare",
-            "Label, and run `prefloop loop`: it trains a version and compares it with its parent.",
-            "Or train one and compare it: `prefloop compare v1 v0`.",
+            "Label, and run prefloop loop: it trains a version and compares it with its parent.",
+            "Or train one and compare it: prefloop compare v1 v0.",
         )
         return
     leaderboard(found)
@@ -52,7 +52,7 @@ def leaderboard(found: Overview) -> None:
     if not found.judges:
         manage.empty(
             "No versions were compared yet",
-            "By a judge: `prefloop compare v1 v0` on the command line.",
+            "By a judge: prefloop compare v1 v0 on the command line.",
             "By people: the same with `--by people`; they are asked on the page label.",
         )
         return
@@ -153,7 +153,7 @@ def evaluations(engine: Engine, person: Person) -> None:
         return
     manage.section("evaluations by people")
     again = 5 if any(each.is_open for each in found) else None
-    st.fragment(lambda: results(engine, person), run_every=again)()
+    st.fragment(results, run_every=again)(engine, person)
 
 
 def results(engine: Engine, person: Person) -> None:
@@ -230,12 +230,12 @@ def drift(found: Overview) -> None:
 
 
 def anchored(report: JsonObject) -> None:
-    """How the current version differs from earlier ones on the frozen prompts, as `prefloop drift` measured it."""
+    """How the current version differs from earlier ones on the frozen prompts, as prefloop drift measured it."""
     changes = {(each["since"], each["measure"]): each for each in report["changes"]}
     measures = [measure for measure in DRIFTS if any(each["measure"] == measure for each in report["changes"])]
     tables.table(
-        f"Changes of {report['versions'][-1]} on {report['anchors']:,} frozen prompts (`prefloop drift`), with paired "
-        f"intervals of {100 * report['confidence']:.0f} %; in colour where they leave out 0",
+        f"Changes of {report['versions'][-1]} on {report['anchors']:,} frozen prompts (prefloop drift), with paired "
+        f"intervals of {100 * report['confidence']:.0f} %; in bold where they leave out 0",
         ["since", *(DRIFTS[measure][0] for measure in measures)],
         [
             [since, *(change(changes.get((since, measure)), DRIFTS[measure][1]) for measure in measures)]

@@ -14,7 +14,6 @@ import pandas as pd
 from .standings import Line, Match, between
 
 INK = "#3f8ca3"
-OTHER = "#b0722f"
 _GREY = "#8a8a8a"
 _CELLS = ["#e3bd92", "#efeeea", "#9cc4d0"]  # of the matrix: lost, even, won; dark letters are readable on each
 _ROW = 34  # pixels, of a version
@@ -118,12 +117,12 @@ def paths(steps: Sequence[tuple[str, float, float]], kl_title: str) -> Any:
     several = rows["run"].nunique() > 1
     return (
         alt.Chart(rows, height=_HEIGHT)
-        .mark_line(point=alt.OverlayMarkDef(size=14), strokeWidth=1.5, **({} if several else {"color": INK}))
+        .mark_line(point=alt.OverlayMarkDef(size=14), strokeWidth=1.5)
         .encode(
             x=alt.X("KL:Q", title=kl_title, scale=alt.Scale(zero=False)),
             y=alt.Y("reward:Q", title="reward", scale=alt.Scale(zero=False)),
-            order="step:O",
-            color=alt.Color("run:N", title=None, legend=alt.Legend(orient="top")) if several else alt.Undefined,
+            order="step:Q",
+            color=alt.Color("run:N", title=None, legend=alt.Legend(orient="top")) if several else alt.value(INK),
             tooltip=["run:N", alt.Tooltip("KL:Q", format=".3~g"), alt.Tooltip("reward:Q", format=".3~g")],
         )
     )
