@@ -1,6 +1,6 @@
 """Do the statistics of comparisons keep what they promise? False promotions, power, coverage, and Bradley-Terry.
 
-    python benchmarks/comparing.py      about a minute on one core
+    python benchmarks/comparing.py      about a minute of one core
 
 Everything is simulated from known truths; the code measured is that of pipeline/stats, and evalica is the oracle.
 """
@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import evalica
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 from scipy import stats
 
@@ -27,6 +28,7 @@ from pipeline.stats.win_rate import clustered_interval
 Draw = Callable[[np.random.Generator], tuple[NDArray[np.int64], NDArray[np.float64]]]
 COMPARISONS, VOTES = 2000, 400
 POWER_COMPARISONS, POWER_VOTES = 1000, 1200
+console = Console(stderr=True)  # progress; the figures alone go to standard output
 
 
 def votes(prompts: int, each: int, rate: float, ties: float, concentration: float | None = None) -> Draw:
@@ -55,7 +57,7 @@ def false_promotions() -> None:
         rng = np.random.default_rng(0)
         draw = votes(VOTES // each, each, 0.5, ties, concentration)
         found, ordinary = [], 0
-        for _ in track(range(COMPARISONS), words, transient=True):
+        for _ in track(range(COMPARISONS), words, transient=True, console=console):
             prompt_V, outcome_V = draw(rng)
             verdict = first_verdict(list(zip(prompt_V.tolist(), outcome_V.tolist(), strict=True)), 0.95, each)
             found.append(None if verdict is None else verdict[1])
@@ -76,7 +78,7 @@ def promoted_by_an_ordinary_interval(outcome_V: NDArray[np.float64]) -> bool:
 
 def power() -> None:
     print(
-        f"\n| true win rate | found of {POWER_COMPARISONS} | within the fixed size | mean votes | foretold | fixed size |"
+        f"\n| true win rate | found of {POWER_COMPARISONS} | by the fixed size | mean votes | foretold | fixed size |"
     )
     print("|---|---|---|---|---|---|")
     for rate, ties in [(0.6, 0.0), (0.6, 0.3), (0.7, 0.0)]:
@@ -84,7 +86,7 @@ def power() -> None:
         wins = rate - ties / 2
         size, foretold = votes_to_detect(rate, ties=ties), sequential_votes_to_detect(rate, ties=ties)
         right, within, needed = 0, 0, []
-        for _ in track(range(POWER_COMPARISONS), f"{rate:.0%}", transient=True):
+        for _ in track(range(POWER_COMPARISONS), f"{rate:.0%}", transient=True, console=console):
             outcome_V = rng.choice([1.0, 0.5, 0.0], p=[wins, ties, 1 - wins - ties], size=POWER_VOTES)
             verdict = first_verdict(list(enumerate(outcome_V.tolist())))
             right += verdict is not None and verdict[1] == "better"
