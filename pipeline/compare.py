@@ -12,6 +12,7 @@ from typing import Any
 from db import evaluations, prompts
 from db.engine import reading, writing
 from db.tables import Candidate, Prompt, Round, Version
+from db.votes import DecidedPair
 
 from . import gate, judges, people, people_and_judges
 from .context import Context
@@ -80,40 +81,55 @@ def compare(
         return done.id, done.summary
 
     with recorded(ctx, "compare", config, settings.seed, mark, version=a, round_=round_) as run:
-        ours, theirs = (
-            draw(ctx, version, heldout, settings.samples_per_prompt, sampling, settings.seed, "held-out completions")
-            for version in (a, b)
-        )
-        pairs = paired(ours.candidates, theirs.candidates)
-        report: dict[str, Any] = {
-            "a": a.name,
-            "b": b.name,
-            "prompts": len(heldout),
-            "confidence": settings.confidence,
-            "deciding_judge": named[0],
-            "judges": {},
-            "versions": {
-                version.name: describe(ctx, version, drawn.candidates, heldout)
-                for version, drawn in ((a, ours), (b, theirs))
-            },
-        }
-        teachers = {version.name: judges.optimised_against(ctx, version) for version in (a, b)}
-        for judge in named:
-            verdicts = judges.verdicts(ctx, judge, pairs, heldout)
-            if judge == named[0]:
-                report["slices"] = by_category(pairs, verdicts, heldout, settings.confidence)
-            report["judges"][judge] = {
-                **rate(judge, pairs, verdicts, settings.confidence),
-                "optimised": [name for name, of_version in teachers.items() if judge in of_version],
-                "exam_passed": exams[judge],
-                "agreement": people_and_judges.agreement(ctx, judge, decided),
-            }
+        report = _report(ctx, a, b, named, heldout, exams, decided)
         if votes is not None:
             report["judges"][people.JUDGE] = {**votes, **AS_OF_A_JUDGE}
         report["gate"] = gate.apply(report, rules)
         with writing(ctx.engine) as session:
             run.finish(session, report)
     return run.id, report
+
+
+def _report(
+    ctx: Context,
+    a: Version,
+    b: Version,
+    named: Sequence[str],
+    heldout: Sequence[Prompt],
+    exams: dict[str, bool | None],
+    decided: Sequence[DecidedPair],
+) -> dict[str, Any]:
+    """What the judges and the measures say, without people and the gate."""
+    settings = ctx.workspace.settings.compare
+    sampling = ctx.workspace.settings.sampling
+    ours, theirs = (
+        draw(ctx, version, heldout, settings.samples_per_prompt, sampling, settings.seed, "held-out completions")
+        for version in (a, b)
+    )
+    pairs = paired(ours.candidates, theirs.candidates)
+    measured = {
+        version.name: describe(ctx, version, drawn.candidates, heldout) for version, drawn in ((a, ours), (b, theirs))
+    }
+    teachers = {version.name: judges.optimised_against(ctx, version) for version in (a, b)}
+    verdicts = {judge: judges.verdicts(ctx, judge, pairs, heldout) for judge in named}
+    return {
+        "a": a.name,
+        "b": b.name,
+        "prompts": len(heldout),
+        "confidence": settings.confidence,
+        "deciding_judge": named[0],
+        "judges": {
+            judge: {
+                **rate(judge, pairs, verdicts[judge], settings.confidence),
+                "optimised": [name for name, of_version in teachers.items() if judge in of_version],
+                "exam_passed": exams[judge],
+                "agreement": people_and_judges.agreement(ctx, judge, decided),
+            }
+            for judge in named
+        },
+        "versions": measured,
+        "slices": by_category(pairs, verdicts[named[0]], heldout, settings.confidence),
+    }
 
 
 def paired(ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> list[Pair]:

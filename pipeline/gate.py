@@ -39,7 +39,7 @@ def _rules(report: dict[str, Any], gate: GateSection) -> Iterator[Rule]:
     ours, other = (report["versions"][report[side]] for side in ("a", "b"))
     for judge in dict.fromkeys(gate.judges or [report["deciding_judge"]]):
         yield _better(report, judge)
-    if gate.people and PEOPLE not in gate.judges:
+    if gate.people:
         yield _better(report, PEOPLE)
     if gate.no_category_worse:
         yield _no_category_worse(report)

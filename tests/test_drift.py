@@ -55,7 +55,7 @@ def test_a_change_is_the_paired_difference_of_the_prompts_with_the_interval_of_s
     oracle = stats.ttest_rel(*means).confidence_interval(0.9)
     assert found["mean"] == 2.75
     assert (found["low"], found["high"]) == pytest.approx((oracle.low, oracle.high))
-    assert found["moved"] is (oracle.low > 0)
+    assert found["moved"] is bool(oracle.low > 0)
     still = change(completions(ours), completions(ours), lambda c: c.token_count, 0.9)
     assert (still["mean"], still["moved"]) == (0.0, False)
     assert change(completions([[5]]), completions([[4]]), lambda c: c.token_count, 0.9)["low"] is None

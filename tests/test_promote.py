@@ -29,7 +29,7 @@ def trained(session: Any, parent: Version, name: str) -> Version:
     )
 
 
-def compared(session: Any, a: Version, b: Version, passed: bool, mark: str = "c") -> int:
+def comparison(session: Any, a: Version, b: Version, passed: bool, mark: str = "c") -> int:
     """A finished comparison of `a` with `b` whose gate has one rule."""
     rule = {"rule": "better by reward:r1", "passed": passed, "found": 0.6, "limit": 0.5, "words": f"{a.name} wins 70 %"}
     run = runs.start(session, "compare", {}, 0, "test", mark * 64, version_id=a.id)
@@ -50,7 +50,7 @@ def chain(engine: Engine) -> tuple[Version, Version, Version]:
 def test_promote_rollback_and_promote_leave_a_complete_history(engine: Engine, chain: tuple[Version, ...]) -> None:
     v0, v1, v2 = chain
     with writing(engine) as session:
-        first, second = compared(session, v1, v0, True, "1"), compared(session, v2, v1, True, "2")
+        first, second = comparison(session, v1, v0, True, "1"), comparison(session, v2, v1, True, "2")
         promotions.promote_compared(session, first, "ann")
         promotions.promote_compared(session, second, "ann")
         assert [versions.rollback(session, "bob", "it rambles").version_id for _ in range(2)] == [v1.id, v0.id]
@@ -76,7 +76,7 @@ def test_a_refused_version_needs_force_with_a_reason_and_that_is_recorded(
 ) -> None:
     v0, v1, _ = chain
     with writing(engine) as session:
-        run_id = compared(session, v1, v0, False)
+        run_id = comparison(session, v1, v0, False)
         for nothing in (None, "", "  "):
             with pytest.raises(StoreError, match="the gate refuses v1: v1 wins 70 %; or force it, and say why"):
                 promotions.promote_compared(session, run_id, "ann", nothing)
@@ -88,7 +88,7 @@ def test_a_refused_version_needs_force_with_a_reason_and_that_is_recorded(
 
 def test_force_where_the_gate_passed_is_not_recorded_as_forced(engine: Engine, chain: tuple[Version, ...]) -> None:
     with writing(engine) as session:
-        move = promotions.promote_compared(session, compared(session, chain[1], chain[0], True), "ann", "to be sure")
+        move = promotions.promote_compared(session, comparison(session, chain[1], chain[0], True), "ann", "to be sure")
     assert (move.forced, move.reason) == (False, "to be sure")
 
 
@@ -97,7 +97,7 @@ def test_evidence_against_another_version_than_the_current_one_is_none(
 ) -> None:
     v0, v1, v2 = chain
     with writing(engine) as session:
-        over_base = [compared(session, version, v0, True, version.name[1]) for version in (v1, v2)]
+        over_base = [comparison(session, version, v0, True, version.name[1]) for version in (v1, v2)]
         exam = runs.start(session, "exam", {}, 0, "test", "e" * 64)
         promotions.promote_compared(session, over_base[0], "ann")
         with pytest.raises(StoreError, match="compared v2 with v0, and v1 is current; compare v2 with the current"):
@@ -112,7 +112,7 @@ def test_evidence_against_another_version_than_the_current_one_is_none(
 def test_a_stale_version_is_not_promoted_even_by_force(engine: Engine, chain: tuple[Version, ...]) -> None:
     v0, v1, _ = chain
     with writing(engine) as session:
-        run_id = compared(session, v1, v0, True)
+        run_id = comparison(session, v1, v0, True)
         versions.get(session, v1.id).stale_reason = "ann withdrew"
         with pytest.raises(StoreError, match="v1 is stale .ann withdrew"):
             promotions.promote_compared(session, run_id, "ann", "whatever")
@@ -151,6 +151,9 @@ def test_the_command_prints_every_rule_and_refuses_by_status(ctx: Context) -> No
         "refusal",
     ]
     assert {each["category"] for each in said["slices"]} == heldout_categories(ctx)
+    compared = prefloop("compare", "v1", "v0", "--judge", "rule:json").stdout
+    assert "rule:json was not compared with people yet" in compared
+    assert "the gate, for v1 in place of v0: refused" in compared
     assert prefloop("promote", "v1", "--judge", "rule:json", "--force").exit_code == 1  # no reason
     assert ensure_current(ctx).name == "v0"
 
