@@ -89,7 +89,7 @@ def _to_come(standing: Standing) -> str:
     more = standing.evidence["more"] if standing.evidence else None
     if more is None:
         return f"{owed}; how many it takes cannot be said yet"
-    expected = f"about {more} more votes will decide, {owed}"
+    expected = f"about {more} more votes would decide if they fall as so far; {owed}"
     if more > standing.owed:
         expected += "; that takes more held-out prompts"
     if standing.pace is None:
