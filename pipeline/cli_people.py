@@ -50,7 +50,7 @@ def compare_by_people(a: str, b: str, wanted: Wanted, kind: AnnotatorKind, watch
 
 
 def plan(
-    rate: Annotated[float, typer.Option(help="The win rate to detect, a tie half; above 0.5.")] = 0.55,
+    rate: Annotated[float, typer.Option(help="The win rate to detect, a tie half.")] = 0.55,
     power: Annotated[float, typer.Option(help="How surely it is detected, 0 to 1.")] = 0.8,
     confidence: Annotated[float | None, typer.Option(help="Of the verdict; default as in prefloop.toml.")] = None,
     ties: Annotated[float, typer.Option(help="Expected share of ties, 0 to 1.")] = 0.0,
@@ -70,5 +70,4 @@ def plan(
     if as_json:
         print_json(asdict(made))
     else:
-        for line in report_people.of_plan(made, speed.measured):
-            console.print(line, highlight=False)
+        console.print(report_people.of_plan(made, speed.measured), highlight=False)

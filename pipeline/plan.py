@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from db.activity import Speed
 
-from .stats.power import votes_to_detect
+from .errors import PrefloopError
+from .stats.power import NEAREST, Stopping, sequential_votes_to_detect, votes_to_detect
 
 FEWEST = 10  # measured answers; fewer are no pace yet
 
@@ -30,18 +32,23 @@ class Pace:
 
 @dataclass(frozen=True)
 class Plan:
-    """Judgments to detect a win rate, had they all to be given before anybody looks, and the minutes for them."""
+    """Judgments to detect a win rate, and how fast they are given.
+
+    `judgments` is for a comparison of fixed size that is looked at once, at its end; `stopping` for one that is looked
+    at after every vote and ends at its verdict, which is what `compare --by people` does.
+    """
 
     rate: float
     confidence: float
     power: float
     ties: float
     judgments: int
+    stopping: Stopping | None  # None: too near to one half to be planned for vote by vote
     prompts: int  # held out, in use
-    judges: int | None  # for each prompt, so that there are as many pairs; None without prompts
+    judges: int | None  # for each prompt, so that there are as many judgments; None without prompts
     pace: Pace | None  # None: no pace yet
-    work: float | None  # minutes of one person
-    minutes: float | None  # with everybody who is active
+    work: float | None  # minutes that `judgments` take one person
+    minutes: float | None  # and with everybody who is active
 
 
 def pace(speed: Speed) -> Pace | None:
@@ -55,9 +62,14 @@ def plan(rate: float, confidence: float, power: float, ties: float, prompts: int
     """The plan for a win rate of `rate` (a tie half) where a share `ties` of the votes are ties.
 
     Votes count as independent ones, which they are with one judge a prompt: with more of them on each prompt it takes
-    rather more.
+    rather more. Raises PrefloopError for rates and shares that cannot be.
     """
-    judgments = votes_to_detect(rate, confidence, power, ties)
+    try:
+        judgments = votes_to_detect(rate, confidence, power, ties)
+        near = abs(rate - 0.5) < NEAREST
+        stopping = None if near else sequential_votes_to_detect(rate, confidence, power, ties)
+    except ValueError as error:
+        raise PrefloopError(str(error)) from None
     known = pace(speed)
     return Plan(
         rate=rate,
@@ -65,8 +77,9 @@ def plan(rate: float, confidence: float, power: float, ties: float, prompts: int
         power=power,
         ties=ties,
         judgments=judgments,
+        stopping=stopping,
         prompts=prompts,
-        judges=-(-judgments // prompts) if prompts else None,
+        judges=ceil(judgments / prompts) if prompts else None,
         pace=known,
         work=known.work(judgments) if known else None,
         minutes=known.minutes(judgments) if known else None,

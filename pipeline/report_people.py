@@ -33,7 +33,7 @@ def of_standing(standing: Standing) -> RenderableType:
     found = standing.evidence
     if found is None:
         return Group(f"{title}: no vote yet", _to_come(standing))
-    table = Table("votes", "wins", "ties", "losses", "win rate", f"{standing.confidence:.0%} interval", title=title)
+    table = Table("votes", "wins", "ties", "losses", "win rate", f"{standing.confidence:.0%} interval")
     table.add_row(
         *(str(found[key]) for key in ("votes", "wins", "ties", "losses")),
         f"{found['rate']:.1%}",
@@ -44,22 +44,38 @@ def of_standing(standing: Standing) -> RenderableType:
         f"and {found['identical']} equal texts that nobody was asked about; the interval holds at every look"
     )
     verdict = found["verdict"] if found["verdict"] == "undecided" else f"{standing.a} is {found['verdict']}"
-    return Group(table, Text(aside, "dim"), Text(verdict, COLOURS[found["verdict"]]), _to_come(standing))
+    return Group(Text(title), table, Text(aside, "dim"), Text(verdict, COLOURS[found["verdict"]]), _to_come(standing))
 
 
-def of_plan(plan: Plan, measured: int) -> list[str]:
-    """Lines; `measured` answers were timed so far."""
-    lines = [
-        f"{plan.judgments} judgments detect a win rate of {plan.rate:.1%} in {plan.power:.0%} of such comparisons, at "
-        f"{plan.confidence:.0%} confidence",
-        f"on {plan.prompts} held-out prompts that is {plan.judges} judges for each"
-        if plan.judges is not None
-        else "there are no held-out prompts; import some with `prefloop prompts import`",
-    ]
-    if plan.pace is None or plan.work is None:
-        return [*lines, f"no pace yet: {measured} answers to pairs were timed, and {FEWEST} are the fewest"]
-    work = f"one person needs {duration(plan.work)}, at {_seconds(plan.pace)}"
-    return [*lines, f"{work}; {_together(plan.pace, plan.minutes)}"]
+def of_plan(plan: Plan, measured: int) -> RenderableType:
+    """How many judgments, how long they take, and on what that rests; `measured` answers were timed so far."""
+    title = f"to detect a win rate of {plan.rate:.1%} with {plan.power:.0%} power, at {plan.confidence:.0%} confidence"
+    table = Table("looked at", "judgments", "one person")
+    if plan.pace is not None:
+        table.add_column(f"the {plan.pace.annotators} who are active")
+    counts = {"once, at the end": plan.judgments}
+    if plan.stopping is not None:
+        counts["after every vote, on average"] = round(plan.stopping.mean)
+        counts[f"after every vote, in {plan.power:.0%} at most"] = plan.stopping.votes
+    for looked, judgments in counts.items():
+        together = plan.pace.minutes(judgments) if plan.pace else None
+        table.add_row(
+            looked,
+            str(judgments),
+            duration(plan.pace.work(judgments)) if plan.pace else "–",
+            *([] if plan.pace is None else ["–" if together is None else duration(together)]),
+        )
+    pace = (
+        f"no pace yet: {measured} answers to pairs were timed, and {FEWEST} are the fewest"
+        if plan.pace is None
+        else f"at {_seconds(plan.pace)}; active is who answered anything in the last 7 days"
+    )
+    prompts = (
+        "there are no held-out prompts; import some with `prefloop prompts import`"
+        if plan.judges is None
+        else f"on {plan.prompts} held-out prompts {plan.judgments} judgments are {plan.judges} for each"
+    )
+    return Group(Text(title), table, Text(pace), Text(prompts))
 
 
 def duration(minutes: float) -> str:
@@ -73,7 +89,7 @@ def _to_come(standing: Standing) -> str:
     more = standing.evidence["more"] if standing.evidence else None
     if more is None:
         return f"{owed}; how many it takes cannot be said yet"
-    expected = f"about {more} more votes will decide, {owed}"
+    expected = f"about {more} more votes would decide if they fall as so far; {owed}"
     if more > standing.owed:
         expected += "; that takes more held-out prompts"
     if standing.pace is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from two_versions import two_versions
 
 from db import (
     activity,
@@ -29,9 +30,10 @@ from db.activity import Speed
 from db.engine import open_store, reading, writing
 from db.evaluations import Asked, EvaluationVote
 from db.judgments import Said
-from db.tables import Version
+from db.tables import Candidate, Version
 from pipeline import cli, people, plan, workspace
 from pipeline.ask_people import Wanted, ask_people, settle, settle_all
+from pipeline.compare import compare
 from pipeline.context import Context
 from pipeline.errors import PrefloopError
 
@@ -179,16 +181,21 @@ def test_a_prompt_counts_when_all_its_judges_have_voted() -> None:
     assert (whole["waiting"], whole["judges"], whole["verdict"]) == (0, 2, "better")
 
 
-def test_a_plan_is_honest_about_the_pace() -> None:
-    known = plan.plan(0.55, 0.95, 0.8, 0.0, 100, Speed(11_000.0, 340, 3))
-    assert known.pace is not None
-    assert known.judges == -(-known.judgments // 100)
+def test_a_plan_is_honest_about_the_pace_and_about_what_cannot_be() -> None:
+    known = plan.plan(0.65, 0.95, 0.8, 0.0, 50, Speed(11_000.0, 340, 3))
+    assert known.judges == -(-known.judgments // 50)
     assert known.work == pytest.approx(known.judgments * 11 / 60)
     assert known.minutes == pytest.approx(known.judgments * 11 / 60 / 3)
-    nobody_now = plan.plan(0.55, 0.95, 0.8, 0.0, 0, Speed(11_000.0, 340, 0))
+    assert known.stopping is not None
+    assert known.judgments < known.stopping.votes, "who looks after every vote pays for it in the worst case"
+    nobody_now = plan.plan(0.65, 0.95, 0.8, 0.0, 0, Speed(11_000.0, 340, 0))
     assert (nobody_now.minutes, nobody_now.judges, nobody_now.work) == (None, None, known.work)
     for speed in (Speed(None, 0, 0), Speed(11_000.0, plan.FEWEST - 1, 2)):
-        assert plan.plan(0.55, 0.95, 0.8, 0.0, 100, speed).pace is None
+        assert plan.plan(0.65, 0.95, 0.8, 0.0, 50, speed).pace is None
+    assert plan.plan(0.51, 0.95, 0.8, 0.0, 50, Speed(None, 0, 0)).stopping is None
+    for rate, ties in ((0.5, 0.0), (1.2, 0.0), (0.95, 0.5)):
+        with pytest.raises(PrefloopError, match="win rate"):
+            plan.plan(rate, 0.95, 0.8, ties, 50, Speed(None, 0, 0))
 
 
 @pytest.fixture
@@ -268,3 +275,33 @@ def test_a_reward_model_is_not_compared_by_people(ctx: Context) -> None:
         reward = versions.create(session, "reward", "r1", "tiny", "0" * 64, "r1", "2" * 64, b.id, None, None)
     with pytest.raises(PrefloopError, match="r1 is a reward model"):
         ask_people(ctx, reward, a, Wanted())
+
+
+def test_the_gate_reads_what_people_said(tmp_path: Path, tiny_base: Path) -> None:
+    """With real models: completions are drawn, people vote on them, and the report and its gate have their evidence."""
+    gate = "[gate]\npeople = true\nno_category_worse = false"
+    ctx = two_versions(tmp_path / "ws", tiny_base, gate, imported=60)
+    a, b = pair(ctx)
+    _, before = compare(ctx, a, b, ["rule:ended"])
+    assert people.JUDGE not in before["judges"]
+    assert "compare them with --by people" in str(before["gate"]["rules"])
+    asked, _ = ask_people(ctx, a, b, Wanted())
+    assert asked is not None
+    with reading(ctx.engine) as session:
+        ours = {each.text for each in session.query(Candidate).filter_by(version_id=a.id)}
+    with writing(ctx.engine) as session:
+        ann = annotators.ensure(session, "ann", "human").id
+        while (task := comparisons.next_assignment(session, ann)) is not None:
+            judgments.submit(session, task.assignment_id, ann, Said("left" if task.texts[0] in ours else "right"))
+    run_id, report = compare(ctx, a, b, ["rule:ended"])
+    found = report["judges"][people.JUDGE]
+    assert (found["votes"], found["identical"], found["losses"]) == (asked.asked, asked.identical, 0)
+    assert report["gate"]["rules"][1] == {
+        "rule": "better by people",
+        "passed": True,
+        "found": found["low"],
+        "limit": 0.5,
+        "words": report["gate"]["rules"][1]["words"],
+    }
+    assert compare(ctx, a, b, ["rule:ended"])[0] == run_id, "the same votes are the same comparison"
+    ctx.engine.dispose()
