@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from db.errors import StoreError
 
-from . import cli_data, cli_queues, cli_train, cli_users, cli_versions, demo, environment, report, workspace
+from . import cli_data, cli_queues, cli_serve, cli_train, cli_users, cli_versions, demo, environment, report, workspace
 from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json
 from .errors import PrefloopError
 
@@ -39,6 +39,8 @@ for command in (
     cli_versions.leaderboard,
     cli_versions.promote,
     cli_versions.rollback,
+    cli_serve.serve,
+    cli_serve.chat,
 ):
     app.command()(command)
 

@@ -31,6 +31,7 @@ from .sections import (
     RlSection,
     SamplingSection,
     Section,
+    ServeSection,
     SftSection,
     SimulateSection,
     TrainingSection,
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     grpo: GrpoSection = GrpoSection()
     loop: LoopSection = LoopSection()
     compare: CompareSection = CompareSection()
+    serve: ServeSection = ServeSection()
 
     @classmethod
     def settings_customise_sources(
