@@ -43,6 +43,8 @@ for command in (
     cli_serve.chat,
 ):
     app.command()(command)
+cli_versions.versions_app.command("export")(cli_serve.export_version)
+cli_versions.versions_app.command("card")(cli_serve.card)
 
 
 @app.callback()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from .cli_common import console, opened
+from db import versions
+from db.engine import reading
+
+from .cli_common import JsonFlag, console, opened, print_json
 from .errors import PrefloopError
 
 if TYPE_CHECKING:
@@ -69,6 +73,41 @@ def chat(
         fine = converse(talk, lambda: input("> " if at_terminal else ""), _show, _complain)
     if not fine and not at_terminal:
         raise typer.Exit(1)  # a script learns of it
+
+
+def export_version(
+    version: str,
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    merged: Annotated[bool, typer.Option("--merged", help="Whole weights instead of the adapter.")] = False,
+    base_name: Annotated[str | None, typer.Option(help="The base's hub id, where ours is a local folder.")] = None,
+    push_to: Annotated[str | None, typer.Option(help="OWNER/NAME: also upload to that private repository.")] = None,
+) -> None:
+    """Take a version away: safetensors, tokenizer and model card, for transformers, peft and vLLM."""
+    from .export_version import export, push, token_for
+
+    if push_to:
+        token_for(push_to)
+    with opened() as ctx:
+        with reading(ctx.engine) as session:
+            row = versions.by_name(session, version)
+        made = export(ctx, row, out, merged, base_name)
+    console.print(f"{version} is in {made}", highlight=False, soft_wrap=True)
+    if push_to:
+        console.print(f"and at {push(made, push_to)}", highlight=False, soft_wrap=True)
+
+
+def card(version: str, as_json: JsonFlag = False) -> None:
+    """The model card of a version: data, training, measurements, promotion, limits."""
+    from .model_card import facts, render
+
+    with opened(quiet=True) as ctx:
+        with reading(ctx.engine) as session:
+            row = versions.by_name(session, version)
+        known = facts(ctx, row)
+    if as_json:
+        print_json(known)
+    else:
+        _show(render(known))
 
 
 def _models(ctx: Context, only: str | None, first: str) -> ServedModels:

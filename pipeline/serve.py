@@ -25,7 +25,6 @@ from jinja2 import TemplateError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -73,7 +72,7 @@ def build(models: ServedModels, settings: Sampling, api_key: str | None = None) 
             Route("/v1/models/{name}", server.guarded(server.show_model), methods=["GET"]),
             Route("/v1/chat/completions", server.guarded(server.chat), methods=["POST"]),
         ],
-        middleware=[*guard, Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY)],
+        middleware=guard,
         exception_handlers={ApiError: _refuse, HTTPException: _refuse_http, Exception: _fail},
     )
 
@@ -126,7 +125,7 @@ class _Server:
         return JSONResponse(_described(name, await self._find(name)))
 
     async def chat(self, request: Request) -> Response:
-        asked = await self._understood(parse(await request.body()))
+        asked = await self._understood(parse(await _body(request)))
         if asked.request.stream:
             chunks = self._streamed(asked)
             first = await anext(chunks)  # what is refused is refused with a status, not in the stream
@@ -215,6 +214,15 @@ class _Stream(StreamingResponse):
             await self.body_iterator.aclose()  # type: ignore[attr-defined]  # the generator below
 
 
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY:
+            raise ApiError(413, f"the request is longer than {MAX_BODY:,} bytes; shorten the conversation")
+    return body
+
+
 async def _drawn(lm: LanguageModel, asked: _Asked, index: int) -> AsyncIterator[Piece]:
     """Each token in a thread, so that the server hears others meanwhile; whoever is cancelled waits for one token."""
     pieces = speak(lm, asked.messages, asked.sampling, asked.seed, asked.request.stop, index)
@@ -256,9 +264,7 @@ async def _refuse(_: Request, error: Exception) -> Response:
 async def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     known = {404: f"there is no {request.url.path}", 405: f"{request.url.path} takes no {request.method}"}
-    if error.status_code == 413:
-        known[413] = f"the request is longer than {MAX_BODY:,} bytes"
-    status = error.status_code if error.status_code in (404, 405, 413) else 400
+    status = error.status_code if error.status_code in known else 400
     return JSONResponse(ApiError(status, known.get(status, error.detail)).body, status_code=status)
 
 

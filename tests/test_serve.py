@@ -90,7 +90,7 @@ def test_a_stream_says_what_the_plain_answer_says_and_ends_alike(served: tuple[o
     plain = client.chat.completions.create(**options)
     chunks = list(client.chat.completions.create(**options, stream=True, stream_options={"include_usage": True}))
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == plain.choices[0].message.content
-    assert sum(bool(c.choices and c.choices[0].delta.content) for c in chunks) > 10  # as it is drawn, not at the end
+    assert sum(bool(c.choices and c.choices[0].delta.content) for c in chunks) > 3  # as it is drawn, not at the end
     assert chunks[-1].usage == plain.usage
     assert chunks[-2].choices[0].finish_reason == plain.choices[0].finish_reason == "length"
     assert client.chat.completions.create(**{**options, "seed": 8}).choices[0].message.content != (
