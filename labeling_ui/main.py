@@ -10,7 +10,7 @@ from labeling_ui import identity, launch
 from labeling_ui.identity import Person
 
 HERE = Path(__file__).parent
-MANAGED = ("queues", "progress", "quality", "prompts", "data", "people")  # pages of managers and admins
+MANAGED = ("queues", "progress", "quality", "prompts", "data", "people", "playground")  # pages of managers and admins
 
 
 def main() -> None:

@@ -144,6 +144,11 @@ def ui(
         "PREFLOOP_STORE_URL": found.store_url,
         "PREFLOOP_HELDOUT_SHARE": str(found.settings.prompts.heldout_share),  # of uploaded prompts
     }
+    serve = found.settings.serve
+    host = f"[{serve.host}]" if ":" in serve.host else serve.host
+    environment.setdefault("PREFLOOP_SERVE_URL", f"http://{host}:{serve.port}/v1")  # where the playground asks
+    if serve.api_key_env in os.environ:
+        environment.setdefault("PREFLOOP_SERVE_KEY", os.environ[serve.api_key_env])
     os.chdir(checkout)
     os.execve(sys.executable, command, environment)  # in this process's place: whoever ends it ends the server
 
