@@ -10,6 +10,7 @@ from test_serve import models, served  # noqa: F401  # fixtures
 from db import annotators, judgments, prompts, queues
 from db.engine import reading, writing
 from db.errors import StoreError
+from db.judgments import Said
 from db.playground import Answer, record
 from db.tables import Candidate, Judgment, Prompt
 from labeling_ui import model_server, office_playground
