@@ -91,6 +91,5 @@ def test_a_prompt_that_was_there_stays_in_use_and_a_second_press_stores_nothing(
         assert session.get_one(Prompt, known.id).retired_at is None
     strange = Answer("v1", "0" * 64, trial.left.base_sha256, "text", 1, "stop", -1.0, {}, 0)
     with pytest.raises(StoreError, match="v1 of the model server is not that of this store"), writing(told) as session:
-        record(
-            session, ada, trial.messages, [strange, trial.right if trial.right.version == "v0" else trial.left], said
-        )
+        other = trial.left if trial.left.version == "v0" else trial.right
+        record(session, ada, trial.messages, [strange, other], Said("tie"))
