@@ -2,7 +2,7 @@
 
 import openai
 import pytest
-from office_pages import everything, html, page, press
+from office_pages import everything, html, page, person, press
 from sqlalchemy import Engine, select
 from test_loop import ctx, root  # noqa: F401  # fixtures
 from test_serve import models, served  # noqa: F401  # fixtures
@@ -69,12 +69,13 @@ def test_an_annotator_may_not_play_and_a_missing_server_is_said_with_its_command
     told: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "this is for the role manager" in html(page("playground", "ben"))
+    page("playground", "me")
     monkeypatch.setenv(model_server.URL, "http://127.0.0.1:9/v1")
     refused = html(page("playground"))
     assert "no model server answers at http://127.0.0.1:9/v1" in refused
     assert "prefloop serve" in refused
     with pytest.raises(StoreError, match="against itself"):
-        office_playground.ask(told, 1, ("v1", "v1"), TEXT, 0.5, 8)
+        office_playground.ask(told, person(told, "me"), ("v1", "v1"), TEXT, 0.5, 8)
 
 
 def test_a_prompt_that_was_there_stays_in_use_and_a_second_press_stores_nothing(told: Engine) -> None:
