@@ -107,7 +107,7 @@ def _checked(ctx: Context, version: Version, merged: bool, base_name: str | None
             f"the base of {version.name} is the local folder {version.base_model}, which means nothing elsewhere; say "
             "with --base-name under which hub id others find it, or export with --merged"
         )
-    return name or Path(version.base_model).name
+    return name or model_card.shown_name(version.base_model)
 
 
 def _copy_adapter(ctx: Context, version: Version, draft: Path, base_name: str) -> None:

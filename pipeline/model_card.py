@@ -33,6 +33,11 @@ def public_name(base_model: str) -> str | None:
     return None if is_folder else base_model
 
 
+def shown_name(base_model: str) -> str:
+    """Its public name, or the last part of the folder's: no path of this machine."""
+    return public_name(base_model) or Path(base_model).name
+
+
 def facts(ctx: Context, version: Version, base_name: str | None = None) -> dict[str, Any]:
     """What the store knows of the version. A figure that there is none of is None or an empty list."""
     with reading(ctx.engine) as session:
@@ -42,7 +47,7 @@ def facts(ctx: Context, version: Version, base_name: str | None = None) -> dict[
         return {
             "version": version.name,
             "kind": version.kind,
-            "base": base_name or public_name(version.base_model) or Path(version.base_model).name,
+            "base": base_name or shown_name(version.base_model),
             "embedded": version.base_model == embedded_model.NAME,
             "base_sha256": version.base_sha256,
             "adapter_sha256": version.adapter_sha256,

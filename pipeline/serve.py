@@ -37,6 +37,7 @@ from .chat_api import ApiError, ChatRequest, Chunks, completion, parse, usage
 from .errors import PrefloopError
 from .generate import Sampling
 from .language_model import LanguageModel
+from .model_card import shown_name
 from .served_models import ServedModels
 from .speak import Piece, speak, window_of
 
@@ -252,7 +253,11 @@ def _described(name: str, version: Version) -> dict[str, Any]:
         "object": "model",
         "created": int(version.created_at.timestamp()),
         "owned_by": "prefloop",
-        "prefloop": {"version": version.name, "base_model": version.base_model, "stale": version.stale_reason},
+        "prefloop": {
+            "version": version.name,
+            "base_model": shown_name(version.base_model),
+            "stale": version.stale_reason,
+        },
     }
 
 

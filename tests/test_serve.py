@@ -70,6 +70,7 @@ def test_each_name_answers_with_its_own_adapter_and_current_follows_a_promotion(
     expected = {name: greedily(merged(models.ctx, name if name != "v0" else None)) for name in ("v0", "v1", "v2")}
     assert len(set(expected.values())) == 3  # the adapters' text is not the base's
     assert [model.id for model in client.models.list()] == ["current", "v0", "v1", "v2"]
+    assert str(models.ctx.base.folder.parent) not in str(list(client.models.list()))
 
     def text(model: str) -> str | None:
         return client.chat.completions.create(model=model, messages=ASKED).choices[0].message.content
