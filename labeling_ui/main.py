@@ -11,7 +11,9 @@ from labeling_ui.identity import Person
 
 HERE = Path(__file__).parent
 # Pages of managers and admins.
-MANAGED = ("queues", "progress", "quality", "prompts", "data", "versions", "promotions", "read", "people")
+MANAGED = (
+    "queues", "progress", "quality", "prompts", "data", "versions", "promotions", "read", "playground", "people",
+)  # fmt: skip
 
 
 def main() -> None:

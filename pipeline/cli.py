@@ -13,7 +13,19 @@ from rich.markup import escape
 
 from db.errors import StoreError
 
-from . import cli_data, cli_people, cli_queues, cli_train, cli_users, cli_versions, demo, environment, report, workspace
+from . import (
+    cli_data,
+    cli_people,
+    cli_queues,
+    cli_serve,
+    cli_train,
+    cli_users,
+    cli_versions,
+    demo,
+    environment,
+    report,
+    workspace,
+)
 from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json
 from .errors import PrefloopError
 
@@ -42,8 +54,12 @@ for command in (
     cli_versions.promote,
     cli_versions.rollback,
     cli_versions.drift,
+    cli_serve.serve,
+    cli_serve.chat,
 ):
     app.command()(command)
+cli_versions.versions_app.command("export")(cli_serve.export_version)
+cli_versions.versions_app.command("card")(cli_serve.card)
 
 
 @app.callback()
@@ -143,6 +159,11 @@ def ui(
         "PREFLOOP_STORE_URL": found.store_url,
         "PREFLOOP_HELDOUT_SHARE": str(found.settings.prompts.heldout_share),  # of uploaded prompts
     }
+    serve = found.settings.serve
+    host = f"[{serve.host}]" if ":" in serve.host else serve.host
+    environment.setdefault("PREFLOOP_SERVE_URL", f"http://{host}:{serve.port}/v1")  # where the playground asks
+    if serve.api_key_env in os.environ:
+        environment.setdefault("PREFLOOP_SERVE_KEY", os.environ[serve.api_key_env])
     os.chdir(checkout)
     os.execve(sys.executable, command, environment)  # in this process's place: whoever ends it ends the server
 

@@ -34,6 +34,7 @@ from .sections import (
     RlSection,
     SamplingSection,
     Section,
+    ServeSection,
     SftSection,
     SimulateSection,
     TrainingSection,
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     judge: JudgeSection = JudgeSection()
     gate: GateSection = GateSection()
     drift: DriftSection = DriftSection()
+    serve: ServeSection = ServeSection()
 
     @classmethod
     def settings_customise_sources(

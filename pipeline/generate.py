@@ -122,7 +122,7 @@ def _completion(lm: LanguageModel, request: Request, decoded: Decoded) -> Comple
     )
 
 
-def _uniforms(request: Request, seed: int, count: int) -> np.ndarray:
+def uniforms(request: Request, seed: int, count: int) -> np.ndarray:
     """(count,) uniform draws in [0, 1) of this candidate's own stream."""
     key = [seed, int(request.prompt_sha256[:16], 16), request.sample_index]
     return np.random.default_rng(key).random(count, dtype=np.float32)
@@ -153,7 +153,7 @@ def decode(
     mask_B_T = mask_U_T[which]
     next_position_B = mask_B_T.sum(1)
 
-    uniforms = torch.from_numpy(np.stack([_uniforms(r, seed, limit) for r in rows])).to(lm.device)
+    draws = torch.from_numpy(np.stack([uniforms(r, seed, limit) for r in rows])).to(lm.device)
     stop_ids = torch.tensor(lm.stop_ids, device=lm.device)
     running = torch.arange(len(rows), device=lm.device)  # which row of the batch each line of the cache belongs to
     alive_B = torch.ones(len(rows), dtype=torch.bool, device=lm.device)
@@ -165,7 +165,7 @@ def decode(
     for step in range(limit):
         # 2. Draw one token a row and note its log-probability under the untempered, unfiltered model.
         logits_B = logits_B.float()
-        token_B = sample(logits_B, uniforms[running, step], sampling)
+        token_B = sample(logits_B, draws[running, step], sampling)
         picked_B = logits_B.gather(1, token_B[:, None])[:, 0] - logits_B.logsumexp(1)
         rows_alive = running[alive_B].cpu()
         tokens[rows_alive, step] = token_B[alive_B].cpu()

@@ -250,6 +250,13 @@ class GateSection(Section):
     exam: bool = Field(False, description="whether a reward model that decides must have passed its exam")
 
 
+class ServeSection(Section):
+    host: str = Field("127.0.0.1", description="where `prefloop serve` listens; others than loopback need a key")
+    port: int = Field(8000, ge=1, le=65_535, description="of `prefloop serve`; the playground asks there, too")
+    max_tokens: int = Field(256, ge=1, description="tokens of an answer, where a request does not say how many")
+    api_key_env: str = Field("", description="environment variable that holds the key to be shown; empty: no key")
+
+
 class SimulateSection(Section):
     taste: str = Field("concise", description="planted taste of the simulated annotators: concise, structured or warm")
     annotators: int = Field(3, ge=1, description="simulated annotators in the panel")
