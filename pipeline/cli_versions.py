@@ -177,7 +177,7 @@ def promotions_list(as_json: JsonFlag = False) -> None:
     if as_json:
         print_json([asdict(move) for move in moves])
     else:
-        report.print_rows(console, report_compare.promotion_rows(moves))
+        report_compare.print_moves(console, moves)
 
 
 @versions_app.command("list")

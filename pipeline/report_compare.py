@@ -73,20 +73,18 @@ def print_gate(console: Console, report: dict[str, Any]) -> None:
     console.print(table)
 
 
-def promotion_rows(moves: Sequence[Move]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": move.id,
-            "what": f"{move.kind}, forced" if move.forced else move.kind,
-            "version": move.version,
-            "before": move.previous,
-            "run": move.run_id,
-            "by": move.actor,
-            "at": f"{move.created_at:%Y-%m-%d %H:%M}",
-            "reason": move.reason,
-        }
-        for move in moves
-    ]
+def print_moves(console: Console, moves: Sequence[Move]) -> None:
+    """The history of `current`, a move a line: reasons are long, and wrap instead of crowding out the rest."""
+    for move in moves:
+        what = f"{move.kind}, forced" if move.forced else move.kind
+        before = f", before {move.previous}" if move.previous else ""
+        run = f", run {move.run_id}" if move.run_id else ""
+        console.print(
+            f"{move.created_at:%Y-%m-%d %H:%M}  {what}: {move.version}{before}{run}, by {move.actor}. {move.reason}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def print_drift(console: Console, report: dict[str, Any]) -> None:

@@ -149,7 +149,21 @@ def change(page: Page, old: str, new: str, again: str) -> None:
     ("role", "managed"),
     [
         ("annotator", []),
-        ("manager", ["queues", "progress", "quality", "prompts", "data", "people"]),
+        (
+            "manager",
+            [
+                "queues",
+                "progress",
+                "quality",
+                "prompts",
+                "data",
+                "versions",
+                "promotions",
+                "read",
+                "playground",
+                "people",
+            ],
+        ),
     ],
 )
 def test_the_menu_is_that_of_the_role_and_an_address_opens_no_more(
