@@ -1,10 +1,9 @@
 """The loop: generate → label → train → compare → promote → generate again, round by round.
 
 Every step finds what is finished and goes on from there, so that an interrupted loop continues and a finished one
-costs nothing. Reward models learn from all rounds' judgments, and so does the policy: DPO trains it anew from the base
-in every round. A bad round is outvoted by the others, and not inherited by those that follow (Bai et al. 2022,
-arXiv:2204.05862, mix the data of all rounds likewise). With `loop.dpo_start = "parent"` it goes on from the current
-version with the newest round's judgments.
+costs nothing. Reward models learn from all rounds' judgments, and so does the policy: DPO goes on from the current
+version with the pairs of every round, anchored to the base. Earlier rounds are held to while a new one is learned, and
+outvote it where it is noise (Bai et al. 2022, arXiv:2204.05862, mix the data of all rounds likewise).
 """
 
 from __future__ import annotations
@@ -110,7 +109,7 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
     with watch.measure("exam"):
         _, exam = take_exam(ctx, reward, round_)
     with watch.measure(f"train {settings.loop.trainer}"):
-        policy, pairs = _train_policy(ctx, annotators, all_rounds, parent, reward, round_)
+        policy = _train_policy(ctx, all_rounds, parent, reward, round_)
     with watch.measure("compare"):
         reward_judge = f"reward:{reward.name}"
         taste_judge = f"taste:{settings.simulate.taste}"
@@ -126,7 +125,7 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
         "parent": parent.name,
         "annotators": annotators,
         "judgments": len(of_round),
-        "pairs": pairs,
+        "pairs": len(all_rounds.rows),
         "promoted": decision.promote,
         "decision": decision.reason,
         "exam": {"passed": exam["passed"], "reasons": exam["reasons"]},
@@ -139,27 +138,16 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
 
 
 def _train_policy(
-    ctx: Context,
-    annotators: Annotators,
-    all_rounds: Frozen[PreferenceRow],
-    parent: Version,
-    reward: Version,
-    round_: Round,
-) -> tuple[Version, int]:
-    """The round's policy, and how many pairs taught it: by DPO, or on all train prompts against its reward model."""
+    ctx: Context, all_rounds: Frozen[PreferenceRow], parent: Version, reward: Version, round_: Round
+) -> Version:
+    """The round's policy: from the pairs of all rounds by DPO, or on all train prompts against its reward model."""
     section = ctx.workspace.settings.loop
     if section.trainer == "dpo":
-        if section.dpo_start == "base":
-            start, taught = ctx.base_version(), all_rounds
-        else:
-            start, taught = parent, freeze(ctx, PairPolicy(annotators=annotators, rounds=(round_.id,)))
-        return train_dpo_version(ctx, taught, start, round_), len(taught.rows)
+        return train_dpo_version(ctx, all_rounds, parent, round_)
     known: dict[str, Any] = {"accept_failed_exam": section.accept_failed_exam, "round_": round_}
     if section.trainer == "ppo":
-        policy = train_ppo_version(ctx, parent, reward, **known)
-    else:
-        policy = train_online_version(ctx, section.trainer, parent, reward, **known)
-    return policy, len(all_rounds.rows)
+        return train_ppo_version(ctx, parent, reward, **known)
+    return train_online_version(ctx, section.trainer, parent, reward, **known)
 
 
 def prompts_of_round(train_prompts: list[Prompt], number: int, count: int, seed: int) -> list[Prompt]:

@@ -92,7 +92,7 @@ class DpoSection(Section):
         0.0, ge=0, lt=0.5, description="assumed share of wrong labels, 0 to 0.5; only with loss robust, exo_pair or aot"
     )
     sft_weight: float = Field(0.0, ge=0, description="weight of the chosen text's likelihood; 0 is none")
-    reference: Literal["parent", "base"] = Field("parent", description="what the policy is anchored to")
+    reference: Literal["parent", "base"] = Field("base", description="what the policy is anchored to")
     learning_rate: float = Field(5e-4, gt=0, description="peak, per step")
     epochs: int = Field(2, ge=1, description="passes over the pairs")
     batch_size: int = Field(4, ge=1, description="pairs a step")
@@ -191,9 +191,6 @@ class GrpoSection(OnlineSection):
 
 class LoopSection(Section):
     trainer: Literal["dpo", "ppo", "rloo", "grpo"] = Field("dpo", description="what trains the policy in a round")
-    dpo_start: Literal["base", "parent"] = Field(
-        "base", description="base: anew on every round's judgments; parent: go on from it with the newest round's"
-    )
     accept_failed_exam: bool = Field(
         False, description="let ppo, rloo and grpo use a reward model without a passed exam; it is recorded"
     )

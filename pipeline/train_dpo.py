@@ -41,7 +41,7 @@ class DpoSettings:
     beta: float = 0.1  # strength of the pull to the reference (IPO: its τ)
     label_smoothing: float = 0.0  # assumed share of wrong labels, 0 to 0.5; only for the losses that read it
     sft_weight: float = 0.0  # of the chosen text's mean negative log-likelihood (Pang et al. 2024); 0 is plain DPO
-    reference: Literal["parent", "base"] = "parent"
+    reference: Literal["parent", "base"] = "base"
     learning_rate: float = 5e-4
     epochs: int = 2
     batch_size: int = 4  # pairs a step
@@ -138,7 +138,7 @@ def train_dpo(
             peft_config=settings.lora.config(model, "CAUSAL_LM") if parent_adapter is None else None,
             callbacks=[metrics],
         )
-    # From a parent's adapter the way began elsewhere; a DoRA adapter is not linear in its weights.
+    # From a parent's adapter the way began elsewhere, and a DoRA adapter is not linear in its weights.
     linear = parent_adapter is None and settings.lora.variant != "dora"
     return run_trainer(trainer, metrics, out, started, settings.extrapolation if linear else 0.0)
 

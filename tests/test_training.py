@@ -75,7 +75,8 @@ def test_only_the_upper_layers_adapter_is_trained_and_every_part_of_it(tiny_base
 
 def test_a_child_starts_from_its_parent_and_the_parent_stays(tiny_base: Path, tmp_path: Path) -> None:
     parent = train_dpo(pairs(), DPO, tiny_base, None, tmp_path / "parent", seed=0)
-    child = train_dpo(pairs(), DPO, tiny_base, parent.adapter, tmp_path / "child", seed=1)
+    settings = dataclasses.replace(DPO, reference="parent")
+    child = train_dpo(pairs(), settings, tiny_base, parent.adapter, tmp_path / "child", seed=1)
     assert file_sha256(parent.adapter / ADAPTER_FILE) == parent.adapter_sha256
     first = next(value for name, _, value in child.metrics if name == "loss")
     assert first == pytest.approx(0.693, abs=1e-3)  # anchored to the parent, where it starts
