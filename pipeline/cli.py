@@ -13,7 +13,18 @@ from rich.markup import escape
 
 from db.errors import StoreError
 
-from . import cli_data, cli_queues, cli_train, cli_users, cli_versions, demo, environment, report, workspace
+from . import (
+    cli_data,
+    cli_queues,
+    cli_schedule,
+    cli_train,
+    cli_users,
+    cli_versions,
+    demo,
+    environment,
+    report,
+    workspace,
+)
 from .cli_common import AnnotatorKind, JsonFlag, annotators_kind, console, opened, print_json
 from .errors import PrefloopError
 
@@ -31,6 +42,7 @@ app.add_typer(cli_users.users_app, name="users")
 app.add_typer(cli_train.train_app, name="train")
 app.add_typer(cli_versions.versions_app, name="versions")
 app.add_typer(cli_versions.runs_app, name="runs")
+app.add_typer(cli_schedule.schedule_app, name="schedule")
 for command in (
     cli_data.generate,
     cli_data.simulate,
@@ -39,8 +51,12 @@ for command in (
     cli_versions.leaderboard,
     cli_versions.promote,
     cli_versions.rollback,
+    cli_schedule.tick,
+    cli_schedule.worker,
+    cli_schedule.run,
 ):
     app.command()(command)
+app.command(hidden=True)(cli_schedule.stage)
 
 
 @app.callback()

@@ -34,6 +34,7 @@ from .sections import (
     SftSection,
     SimulateSection,
     TrainingSection,
+    WorkerSection,
 )
 
 CONFIG_NAME = "prefloop.toml"
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     grpo: GrpoSection = GrpoSection()
     loop: LoopSection = LoopSection()
     compare: CompareSection = CompareSection()
+    worker: WorkerSection = WorkerSection()
 
     @classmethod
     def settings_customise_sources(
@@ -89,14 +91,36 @@ def read(path: Path) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise PrefloopError("\n".join(f"{path}: {_explain(item)}" for item in error.errors())) from None
+        raise PrefloopError("\n".join(f"{path}: {explain(item)}" for item in error.errors())) from None
 
 
-def _explain(item: Any) -> str:
+def overridden(settings: Settings, sections: dict[str, dict[str, Any]]) -> Settings:
+    """The settings with other values for keys of these sections; the environment does not win over them.
+
+    Raises PrefloopError that names the section or key, its value and the reason.
+    """
+    changed: dict[str, Section] = {}
+    for name, values in sections.items():
+        section = getattr(settings, name, None)
+        if not isinstance(section, Section):
+            known = ", ".join(key for key, field in Settings.model_fields.items() if isinstance(field.default, Section))
+            raise PrefloopError(f"unknown section {name}; it is one of {known}")
+        try:
+            changed[name] = type(section).model_validate({**section.model_dump(), **values})
+        except ValidationError as error:
+            raise PrefloopError("\n".join(f"{name}.{explain(item)}" for item in error.errors())) from None
+    return settings.model_copy(update=changed)
+
+
+def explain(item: Any, keys: str = "see `prefloop init` in an empty folder for all keys") -> str:
+    """One error of pydantic, with the key, its value and the reason; `keys` says which keys there are."""
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return f"unknown key {key}; delete it, or see `prefloop init` in an empty folder for all keys"
-    return f"{key} = {item['input']!r}: {item['msg'].lower()}"
+        return f"unknown key {key}; delete it, or {keys}"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "missing":
+        return f"{key} is missing; {keys}"
+    return message if not item["loc"] else f"{key} = {item['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
 def template() -> str:
