@@ -26,7 +26,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -131,10 +131,10 @@ class Worker:
             if stage.stage in (run.summary or {}):
                 continue
             log = folder / f"{number:02}-{stage.stage}.log"
-            ended, error = self.do_stage(run, stage, log)
+            ended, why = self.do_stage(run, stage, log)
             self.ctx.say(f"run {run.id}: {stage.stage} {ended}")
             if ended != "done":
-                self.settle(run, ended, f"{stage.stage}: {error}")
+                self.settle(run, ended, f"{stage.stage}: {why}")
                 return ended
         self.settle(run, "done", "")
         return "done"
@@ -231,10 +231,8 @@ def end(child: subprocess.Popen[bytes], grace: float) -> None:
     """Tell the process and all that it started to end, and kill what is left after so many seconds."""
     if child.poll() is None and grace:
         _signal(child, signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             child.wait(grace)
-        except subprocess.TimeoutExpired:
-            pass
     _signal(child, signal.SIGKILL)
     child.wait()
     assert child.stdin is not None, "it was started with a pipe"
@@ -242,10 +240,8 @@ def end(child: subprocess.Popen[bytes], grace: float) -> None:
 
 
 def _signal(child: subprocess.Popen[bytes], which: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):  # all are gone
         os.killpg(child.pid, which)
-    except ProcessLookupError:
-        pass  # all are gone
 
 
 def last_words(log: Path, begun: int) -> str:
