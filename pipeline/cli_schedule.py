@@ -176,7 +176,7 @@ def stage(run: int, name: str) -> None:
     from .recipe_stages import carry_out
     from .worker import REFUSED
 
-    stopping.end_with(sys.stdin.buffer)
+    stopping.end_with(sys.stdin.fileno())
     with opened() as ctx:
         try:
             print_json(carry_out(ctx, run, name))

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from .errors import PrefloopError
 
@@ -35,13 +35,14 @@ def stop_at_once() -> NoReturn:
     raise Stopped("stopped by SIGTERM; the same command goes on from what is finished")
 
 
-def end_with(leash: BinaryIO, grace: float = 3.0) -> None:
-    """From now on, when the other end of `leash` is closed, this process is told to end, and killed `grace` seconds
-    later. Its parent holds that end: a parent that is killed closes it, too, and leaves no orphan at work.
+def end_with(leash: int, grace: float = 3.0) -> None:
+    """From now on, when the other end of the pipe `leash` is closed, this process is told to end, and killed `grace`
+    seconds later. Its parent holds that end: a parent that is killed closes it, too, and leaves no orphan at work.
     """
 
     def watch() -> None:
-        leash.read()
+        while os.read(leash, 1):  # the file descriptor itself: a buffered one would be locked when Python ends
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(grace)
         os.kill(os.getpid(), signal.SIGKILL)

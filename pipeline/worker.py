@@ -221,10 +221,12 @@ class Worker:
                 run_queue.end_stages(session, run.id, error or "its process ended without a word")
 
     def environment(self) -> dict[str, str]:
-        """That of the stages: they see the one device that is leased."""
+        """That of the stages: they see the one device that is leased, and run this code."""
         kind, _, index = self.device.partition(":")
         seen = {"cuda": {"CUDA_VISIBLE_DEVICES": index or "0"}, "cpu": {"CUDA_VISIBLE_DEVICES": ""}}.get(kind, {})
-        return {**os.environ, **seen}
+        checkout = str(Path(__file__).resolve().parent.parent)
+        path = os.pathsep.join(filter(None, [checkout, os.environ.get("PYTHONPATH")]))
+        return {**os.environ, **seen, "PYTHONPATH": path}
 
 
 def end(child: subprocess.Popen[bytes], grace: float) -> None:

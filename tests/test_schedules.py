@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -17,7 +17,7 @@ from db.engine import reading, writing
 from db.errors import StoreError
 from db.run_queue import Terms
 from db.schedules import When
-from db.tables import Comparison, Run
+from db.tables import Run
 from pipeline.config import Settings
 from pipeline.context import Context
 from pipeline.recipe import DEFAULT, read
@@ -118,11 +118,9 @@ def test_tickers_that_race_start_one_run(ctx: Context, monday: datetime) -> None
     add(ctx.engine, NIGHT)
     add(ctx.engine, When(stale=True), name="mender")
     with writing(ctx.engine) as session:
-        versions.ensure_base(session, "tiny", "0" * 64).stale_reason = "for the test"
-        versions_id = versions.by_name(session, "v0").id
-        versions.by_name(session, "v0").stale_reason = None
-        versions.promote(session, versions_id, None, {}, actor="test")
-        versions.by_name(session, "v0").stale_reason = "ann withdrew"
+        base = versions.ensure_base(session, "tiny", "0" * 64)
+        versions.promote(session, base.id, None, {}, actor="test")
+        base.stale_reason = "ann withdrew"
     gate, found = threading.Barrier(4), list[Ticked]()
 
     def race() -> None:
@@ -137,53 +135,49 @@ def test_tickers_that_race_start_one_run(ctx: Context, monday: datetime) -> None
     assert len(found) == 8
     with reading(ctx.engine) as session:
         started = runs.list_runs(session)
-        assert sorted(run.config["reason"] for run in started) == ["due at 2026-11-24 03:00 CET", "v0 is stale (ann withdrew)"]
+        why = sorted(run.config["reason"] for run in started)
+    assert why == ["due at 2026-11-24 03:00 CET", "v0 is stale (ann withdrew)"]
     assert sorted(one.run_id for one in found if one.run_id) == sorted(run.id for run in started)
 
 
 def judge(session: Session, name: str, choices: str) -> None:
-    """The annotator says left or right ("l", "r") of the first candidate of one comparison after the other."""
+    """The annotator prefers the first ("l") or the second candidate of one comparison after the other."""
     who = annotators.ensure(session, name, "human").id
     for choice in choices:
         task = next_assignment(session, who)
         assert task is not None
-        first = session.get_one(Comparison, task.comparison_id)
         flipped = task.candidate_ids[0] != min(task.candidate_ids)
         left = (choice == "l") is not flipped
         judgments.submit(session, task.assignment_id, who, judgments.Said("left" if left else "right"))
-        assert first.id == task.comparison_id
 
 
 def test_a_trigger_counts_new_agreed_pairs_and_says_what_is_missing(ctx: Context, ask: Ask, monday: datetime) -> None:
-    trained = add(ctx.engine, When(new_pairs=3))
-    with writing(ctx.engine) as session:
-        ask(session, 60, overlap=2)
-        heldout = len([1 for row in session.scalars(select(Comparison))])
-        assert heldout == 60
-    assert tick(ctx, monday)[0].reason == "0 of 3 new agreed pairs"
+    eager = add(ctx.engine, When(new_pairs=3))
 
-    def trained_rows(kind: str) -> int:
-        return int(tick(ctx, monday)[0].reason.split()[0])
+    def say_until(wanted: str, start: str = "l") -> int:
+        """Ann goes on judging until a tick says that: a held-out prompt gives no pair. How often she did."""
+        for said in range(20):
+            ticked = tick(ctx, monday)[0]
+            if ticked.reason == wanted:
+                return said
+            with writing(ctx.engine) as session:
+                judge(session, "ann", start)
+        raise AssertionError(f"it says {ticked.reason}")
 
     with writing(ctx.engine) as session:
-        judge(session, "ann", "l")
-    # Held-out prompts give no pairs, so one judgment may not count; go on until two do.
-    while trained_rows("new") < 2:
-        with writing(ctx.engine) as session:
-            judge(session, "ann", "l")
-    assert tick(ctx, monday)[0].reason == "2 of 3 new agreed pairs"
-    with reading(ctx.engine) as session:
-        said = judgments.newest_id(session)
+        ask(session, 20, overlap=2)
+    assert say_until("0 of 3 new agreed pairs") == 0
+    said = say_until("2 of 3 new agreed pairs")
     with writing(ctx.engine) as session:
         judge(session, "bob", "r" * said)  # the same comparisons, the other way round
-    assert tick(ctx, monday)[0].reason == "0 of 3 new agreed pairs; 2 conflicted"
-    while (ticked := tick(ctx, monday)[0]).run_id is None:
-        with writing(ctx.engine) as session:
-            judge(session, "ann", "l")
-    assert ticked.reason == "3 of 3 new agreed pairs; 2 conflicted"
-    end(ctx.engine, ticked.run_id)
-    assert tick(ctx, monday + timedelta(minutes=1))[0].reason == "0 of 3 new agreed pairs"
-    assert len(reasons(ctx.engine, trained)) < 20
+    assert say_until("0 of 3 new agreed pairs; 2 conflicted") == 0
+    say_until("3 of 3 new agreed pairs; 2 conflicted")
+    end(ctx.engine, 1)
+    assert tick(ctx, monday + timedelta(minutes=1))[0] == Ticked("nightly", None, "0 of 3 new agreed pairs")
+    assert reasons(ctx.engine, eager)[:2] == [
+        ("0 of 3 new agreed pairs", 1),
+        ("2 of 3 new agreed pairs; 2 conflicted", 1),
+    ]
 
 
 def test_a_reward_model_is_wanted_where_there_is_none(ctx: Context, ask: Ask, monday: datetime) -> None:
