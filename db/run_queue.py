@@ -79,7 +79,7 @@ def lease(session: Session, terms: Terms, only: int | None = None) -> Run | None
     now = clock.now()
     on_device = session.scalars(_locked().where(Run.state == "running", Run.device == terms.device)).one_or_none()
     if on_device is not None:
-        if not _expired(on_device, now):
+        if not _expired(on_device, now) or only not in (None, on_device.id):
             return None
         candidates: Sequence[Run] = [on_device]  # the device is free when this one is seen to
     else:

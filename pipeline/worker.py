@@ -130,6 +130,8 @@ class Worker:
         for number, stage in enumerate(recipe.stages, start=1):
             if stage.stage in (run.summary or {}):
                 continue
+            if self.heartbeat(run, due=True, silent_for=0) == "lost":  # many short stages outlast a lease, too
+                return "lost"
             log = folder / f"{number:02}-{stage.stage}.log"
             ended, why = self.do_stage(run, stage, log)
             self.ctx.say(f"run {run.id}: {stage.stage} {ended}")

@@ -311,6 +311,17 @@ def test_a_run_is_handed_back_at_once_and_tried_again_after_a_pause(engine: Engi
         assert later.attempt == 2
 
 
+def test_a_run_that_is_asked_for_by_its_number_is_the_only_one_that_is_taken(engine: Engine, wait: Wait) -> None:
+    with writing(engine) as session:
+        first, second = queued(session), queued(session)
+        taken = run_queue.lease(session, terms("one", "other:cpu"), only=second)
+        assert taken is not None
+        assert taken.id == second
+    wait(61)
+    with writing(engine) as session:  # not even what died on the device
+        assert run_queue.lease(session, terms("two", "other:cpu"), only=first) is None
+
+
 def test_cancelling_ends_a_queued_run_and_tells_the_worker_of_a_running_one(engine: Engine, wait: Wait) -> None:
     with writing(engine) as session:
         first, second = queued(session), queued(session)

@@ -87,6 +87,7 @@ def test_stages_are_done_in_order_and_what_they_wrote_can_be_read(
     assert Worker(ctx, "cpu").work(once=True) == 1
     run = run_of(ctx, run_id)
     assert (run.state, run.attempt, run.error) == ("finished", 1, None)
+    assert run.heartbeat_at > run.started_at  # type: ignore[operator]  # between stages, however short they are
     logs = "".join(new_text(ctx, run_id, follow=True))
     assert logs.index("this is snapshot") < logs.index("=== 02-dpo") < logs.index("this is dpo")
     assert Worker(ctx, "cpu").work(once=True) == 0
