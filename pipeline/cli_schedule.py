@@ -14,7 +14,7 @@ from rich.markup import escape
 from db import clock, run_queue, runs, schedules
 from db.engine import reading, writing
 
-from . import report, schedule_report, stopping
+from . import schedule_report, stopping
 from .cli_common import JsonFlag, console, opened, print_json
 from .cli_versions import runs_app
 from .context import Context
@@ -68,8 +68,12 @@ def schedule_list(as_json: JsonFlag = False) -> None:
         rows = schedule_report.schedule_rows(ctx, clock.now())
     if as_json:
         print_json(rows)
-    else:
-        report.print_rows(console, rows)
+        return
+    for row in rows:
+        console.print(f"{row['name']}: {row['starts']}", highlight=False, markup=False, soft_wrap=True)
+        facts = {"recipe": "recipe", "next": "next", "last run": "last_run", "waits": "waits"}
+        for label, key in facts.items():
+            console.print(f"  {label:<9}{row[key] or '–'}", highlight=False, markup=False, soft_wrap=True)
 
 
 @schedule_app.command("pause")
@@ -108,7 +112,8 @@ def schedule_why(name: str, limit: int = 20, as_json: JsonFlag = False) -> None:
         return
     for row in found:
         since, until = (f"{at.astimezone(UTC):%Y-%m-%d %H:%M}" for at in (row.first_at, row.last_at))
-        console.print(f"{since} to {until} UTC, {row.ticks} ticks: {row.reason}", highlight=False, markup=False)
+        told = f"{since} to {until} UTC, ticks {row.ticks}: {row.reason}"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def tick(as_json: JsonFlag = False) -> None:
@@ -122,7 +127,7 @@ def tick(as_json: JsonFlag = False) -> None:
     else:
         for one in ticked:
             done = "nothing started" if one.run_id is None else f"run {one.run_id} queued"
-            console.print(f"{one.schedule}: {done}: {one.reason}", highlight=False, markup=False)
+            console.print(f"{one.schedule}: {done}: {one.reason}", highlight=False, markup=False, soft_wrap=True)
 
 
 DeviceOption = Annotated[
@@ -155,6 +160,8 @@ def run(
 
     with opened() as ctx:
         made = Worker(ctx, device or default_device())
+        if full := made.too_full():
+            raise PrefloopError(full)
         ordered = order(ctx, {"recipe": _recipe(ctx, recipe).as_dict()})
         leased = made.lease(only=ordered.id)
         if leased is None:

@@ -112,14 +112,14 @@ def overridden(settings: Settings, sections: dict[str, dict[str, Any]]) -> Setti
     return settings.model_copy(update=changed)
 
 
-def explain(item: Any, keys: str = "see `prefloop init` in an empty folder for all keys") -> str:
+def explain(item: Any, keys: str = "`prefloop init` in an empty folder shows all keys") -> str:
     """One error of pydantic, with the key, its value and the reason; `keys` says which keys there are."""
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return f"unknown key {key}; delete it, or {keys}"
+        return f"unknown key {key}; delete it ({keys})"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "missing":
-        return f"{key} is missing; {keys}"
+        return f"{key} is missing ({keys})"
     return message if not item["loc"] else f"{key} = {item['input']!r}: {message[:1].lower()}{message[1:]}"
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -134,4 +134,4 @@ def _of(model: type[BaseModel]) -> str:
     return ", ".join(model.model_fields)
 
 
-_KEYS = f"a recipe has the keys {_of(Recipe)}, a stage {_of(Stage)}, and is one of {', '.join(get_args(StageName))}"
+_KEYS = f"a recipe has {_of(Recipe)}; a stage has {_of(Stage)}"

@@ -219,3 +219,4 @@ class WorkerSection(Section):
     backoff_seconds: float = Field(
         60.0, ge=0, description="seconds before the second attempt; doubled for each further"
     )
+    min_free_gb: float = Field(2.0, ge=0, description="gigabytes that must be free on the disk before a run is begun")

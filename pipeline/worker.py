@@ -68,7 +68,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         settings = self.ctx.workspace.settings.worker
-        self.backoff = settings.backoff_seconds
+        self.backoff, self.min_free_gb = settings.backoff_seconds, settings.min_free_gb
         self.terms = Terms(
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             device=f"{socket.gethostname()}:{self.device}",
@@ -79,13 +79,17 @@ class Worker:
 
     def work(self, once: bool = False, every_minute: Callable[[], object] | None = None) -> int:
         """Do runs until SIGTERM or SIGINT; how many were taken. `once` takes one if there is one, and returns."""
-        taken, ticked = 0, -60.0
+        taken, ticked, said = 0, -60.0, ""
         with self.until_told():
             while not self.told_to_end:
                 if every_minute is not None and time.monotonic() - ticked >= 60:
                     ticked = time.monotonic()
                     every_minute()
-                run = self.lease()
+                full = self.too_full()
+                if full and full != said:
+                    self.ctx.say(full)
+                said = full
+                run = None if full else self.lease()
                 if run is not None:
                     self.carry_out(run)
                     taken += 1
@@ -112,6 +116,16 @@ class Worker:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self.told_to_end:
             time.sleep(POLL)
+
+    def too_full(self) -> str:
+        """Why no run is begun; empty when there is room."""
+        free, floor = shutil.disk_usage(self.ctx.workspace.artifacts).free / 1e9, self.min_free_gb
+        if free >= floor:
+            return ""
+        return (
+            f"{free:.1f} GB are free in {self.ctx.workspace.artifacts}, and a run is begun with {floor:g} or more "
+            "(worker.min_free_gb); make room"
+        )
 
     def lease(self, only: int | None = None) -> Run | None:
         with writing(self.ctx.engine) as session:

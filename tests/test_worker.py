@@ -113,6 +113,18 @@ def test_what_a_person_must_mend_fails_at_once_and_a_crash_is_tried_again(
     assert error in str(run.error)
 
 
+def test_no_run_is_begun_on_a_disk_that_is_almost_full(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages_are(monkeypatch, "pass")
+    run_id = ordered(ctx)
+    one = Worker(ctx, "cpu")
+    one.min_free_gb = shutil.disk_usage(ctx.workspace.artifacts).free / 1e9 + 10
+    assert one.work(once=True) == 0
+    assert run_of(ctx, run_id).state == "queued"
+    assert "make room" in one.too_full()
+    one.min_free_gb = 0
+    assert one.work(once=True) == 1
+
+
 def test_a_stage_that_hangs_ends_at_its_timeout(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     stages_are(monkeypatch, "import time; time.sleep(60)")
     monkeypatch.setattr(worker, "STOP", 0.1)
