@@ -340,3 +340,30 @@ def test_cancelling_ends_a_queued_run_and_tells_the_worker_of_a_running_one(engi
     wait(61)
     with writing(engine) as session:  # its worker is dead: nobody is left to wait for
         assert run_queue.cancel(session, third, "ann").state == "cancelled"
+
+
+def test_a_fortnight_has_each_due_time_once(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tickers every two hours, two nights without power, a run that fails, the change to winter time."""
+    now = datetime(2026, 10, 19, 10, tzinfo=UTC)
+    monkeypatch.setattr("db.clock.now", lambda: now)
+    add(ctx.engine, When("30 2 * * *", "Europe/Berlin"))
+    without_power = datetime(2026, 10, 21, 20, tzinfo=UTC), datetime(2026, 10, 23, 20, tzinfo=UTC)
+    while now < datetime(2026, 11, 2, 10, tzinfo=UTC):
+        now += timedelta(hours=2)
+        if without_power[0] < now < without_power[1]:
+            continue
+        tick(ctx, now)
+        tick(ctx, now + timedelta(seconds=1))
+        with writing(ctx.engine) as session:
+            run = run_queue.lease(session, terms())
+            if run is not None and run.id == 2:
+                run_queue.fail(session, run.id, "one", "dpo: no room on the disk")
+            elif run is not None:
+                run_queue.finish(session, run.id, "one")
+    with reading(ctx.engine) as session:
+        found = sorted(runs.list_runs(session, limit=100), key=lambda run: run.id)
+    summer = [datetime(2026, 10, day, 0, 30, tzinfo=UTC) for day in (20, 21, 23, 24, 25)]  # 22 and 23 are one
+    winter = [datetime(2026, 10, day, 1, 30, tzinfo=UTC) for day in range(26, 32)]
+    winter += [datetime(2026, 11, day, 1, 30, tzinfo=UTC) for day in (1, 2)]
+    assert [run.due_slot for run in found] == summer + winter
+    assert [run.state for run in found] == ["finished", "failed", *["finished"] * 11]
