@@ -121,7 +121,7 @@ class _Triggers:
     def reward_older(self) -> _Trigger:
         newest = self.newest_reward
         if newest is None:
-            return _Trigger(bool(self.rows), f"no reward model yet, and {len(self.rows)} judgments")
+            return _Trigger(bool(self.rows), f"no reward model yet; judgments: {len(self.rows)}")
         assert newest.snapshot_id is not None, "a trained reward model has a snapshot"
         with reading(self.ctx.engine) as session:
             snapshot = snapshots.get(session, newest.snapshot_id)

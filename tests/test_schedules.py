@@ -182,11 +182,11 @@ def test_a_trigger_counts_new_agreed_pairs_and_says_what_is_missing(ctx: Context
 
 def test_a_reward_model_is_wanted_where_there_is_none(ctx: Context, ask: Ask, monday: datetime) -> None:
     add(ctx.engine, When(reward_older=True))
-    assert tick(ctx, monday)[0].reason == "no reward model yet, and 0 judgments"
+    assert tick(ctx, monday)[0].reason == "no reward model yet; judgments: 0"
     with writing(ctx.engine) as session:
         ask(session, 1)
         judge(session, "ann", "l")
-    assert tick(ctx, monday)[0] == Ticked("nightly", 1, "no reward model yet, and 1 judgments")
+    assert tick(ctx, monday)[0] == Ticked("nightly", 1, "no reward model yet; judgments: 1")
 
 
 def test_a_schedule_that_could_never_start_is_refused_and_a_removed_one_frees_its_name(engine: Engine) -> None:
