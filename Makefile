@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint format bench pictures
+.PHONY: help setup demo ui worker test lint format bench pictures
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ demo: $(VENV)/.run ## Run the whole loop, two rounds, with simulated annotators
 
 ui: $(VENV)/.run ## Open the labeling UI on the same store
 	$(BIN)/prefloop ui $(ARGS)
+
+worker: $(VENV)/.run ## Do scheduled and queued runs, and queue what is due, until it is ended
+	$(BIN)/prefloop worker --tick $(ARGS)
 
 # A worker takes half of all tests in their order, so that a module's server serves them all; who is done first takes
 # over half of what the other still has. By whole files the last one, a storm or a browser, would keep one core idle.

@@ -29,6 +29,7 @@ __all__ = [
     "counts",
     "current",
     "last_of",
+    "newest_id",
     "submit",
 ]
 
@@ -144,6 +145,11 @@ def current(
     if round_ids is not None:
         conditions.append(Comparison.round_id.in_(round_ids))
     return judgment_rows.read(session, conditions)
+
+
+def newest_id(session: Session) -> int:
+    """The id of the judgment that was stored last; 0 when there is none."""
+    return session.scalar(select(func.max(Judgment.id))) or 0
 
 
 def by_ids(session: Session, ids: Sequence[int]) -> list[JudgmentRow]:

@@ -24,6 +24,7 @@ def start(
     version_id: int | None = None,
     round_id: int | None = None,
     lease_owner: str | None = None,
+    recipe_run_id: int | None = None,
 ) -> Run:
     """A new run, running from now. `fingerprint` is the sha256 of everything that decides its result."""
     run = Run(
@@ -37,6 +38,7 @@ def start(
         version_id=version_id,
         round_id=round_id,
         lease_owner=lease_owner,
+        recipe_run_id=recipe_run_id,
         started_at=clock.now(),
     )
     session.add(run)

@@ -372,17 +372,45 @@ class SnapshotJudgment(Base):
 
 
 class Schedule(Base):
-    """When to start a recipe."""
+    """When to start a recipe: at due times, when a trigger asks for it, or when both come together."""
 
     __tablename__ = "schedule"
+    __table_args__ = (
+        CheckConstraint("cron IS NOT NULL OR new_pairs IS NOT NULL OR reward_older OR stale", name="can_start"),
+        Index(
+            "uq_schedule_name",
+            "name",
+            unique=True,
+            sqlite_where=text("removed_at IS NULL"),
+            postgresql_where=text("removed_at IS NULL"),
+        ),
+    )
 
     id: Mapped[Id]
-    name: Mapped[str] = mapped_column(unique=True)
-    cron: Mapped[str]
+    name: Mapped[str]
+    cron: Mapped[str | None]  # five fields, in local time of `timezone`
     timezone: Mapped[str]
+    new_pairs: Mapped[int | None]  # trigger: so many agreed pairs of people that the last run has not seen
+    reward_older: Mapped[bool] = mapped_column(default=False)  # trigger: there are pairs no reward model learned from
+    stale: Mapped[bool] = mapped_column(default=False)  # trigger: the current version or its judge is stale
     recipe: Mapped[JsonObject]
+    decided_slot: Mapped[datetime | None]  # the newest due time that a run was started for, or that was turned down
     paused_at: Mapped[datetime | None]
+    removed_at: Mapped[datetime | None]  # its runs name it, so the row stays
     created_at: Mapped[CreatedAt]
+
+
+class ScheduleWait(Base):
+    """Why ticks of a schedule started nothing. Ticks in a row that say the same are one row."""
+
+    __tablename__ = "schedule_wait"
+
+    id: Mapped[Id]
+    schedule_id: Mapped[int] = mapped_column(ForeignKey("schedule.id"), index=True)
+    reason: Mapped[str]
+    ticks: Mapped[int]
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
 
 
 class Run(Base):
@@ -400,10 +428,17 @@ class Run(Base):
             sqlite_where=text("state = 'finished'"),
             postgresql_where=text("state = 'finished'"),
         ),
+        Index(  # a device trains one thing at a time, whoever leases it
+            "uq_run_running_device",
+            "device",
+            unique=True,
+            sqlite_where=text("state = 'running' AND device IS NOT NULL"),
+            postgresql_where=text("state = 'running' AND device IS NOT NULL"),
+        ),
     )
 
     id: Mapped[Id]
-    stage: Mapped[str]
+    stage: Mapped[str]  # or "recipe": the stages that it had done name it in recipe_run_id
     state: Mapped[words.RunState]
     fingerprint: Mapped[Sha256]  # of everything that decides the result
     config: Mapped[JsonObject]
@@ -414,6 +449,7 @@ class Run(Base):
     round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"))
     schedule_id: Mapped[int | None] = mapped_column(ForeignKey("schedule.id"))
     due_slot: Mapped[datetime | None]
+    recipe_run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"), index=True)
     summary: Mapped[JsonObject | None]
     error: Mapped[Free | None]
     tokens: Mapped[BigInt | None]
@@ -422,6 +458,9 @@ class Run(Base):
     lease_owner: Mapped[str | None]
     lease_expires_at: Mapped[datetime | None]
     heartbeat_at: Mapped[datetime | None]
+    device: Mapped[str | None]  # "host:cuda:0"; that of a recipe which a worker has leased
+    not_before: Mapped[datetime | None]  # of a queued run that is tried again
+    cancel_requested_at: Mapped[datetime | None]
     attempt: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[CreatedAt]
     started_at: Mapped[datetime | None]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import embedded_model
+from .checkpoints import file_sha256
 from .errors import PrefloopError
-from .training import file_sha256
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ def seal(folder: Path) -> None:
     Raises OSError where that fails, a full disk for one: the folder then has no seal.
     """
     (folder / MANIFEST).unlink(missing_ok=True)
-    files = {name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for name, path in _contents(folder).items()}
+    files = {
+        name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for name, path in _contents(folder).items()
+    }
     for path in _contents(folder).values():
         _sync(path)
     for inner in (path for path in folder.rglob("*") if path.is_dir()):
@@ -51,7 +53,7 @@ def verified(folder: Path) -> bool:
         files = json.loads((folder / MANIFEST).read_text())["files"]
         contents = _contents(folder)
         return files.keys() == contents.keys() and all(
-            contents[name].stat().st_size == entry["bytes"] and _sha256(contents[name]) == entry["sha256"]
+            contents[name].stat().st_size == entry["bytes"] and file_sha256(contents[name]) == entry["sha256"]
             for name, entry in files.items()
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # gone, unreadable, or no manifest of ours
@@ -95,7 +97,8 @@ def _contents(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in files.items() if name not in (MANIFEST, _DRAFT)}
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Of the file's bytes, in hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -17,6 +17,7 @@ from . import (
     cli_data,
     cli_people,
     cli_queues,
+    cli_schedule,
     cli_serve,
     cli_train,
     cli_users,
@@ -44,6 +45,7 @@ app.add_typer(cli_train.train_app, name="train")
 app.add_typer(cli_versions.versions_app, name="versions")
 app.add_typer(cli_versions.promotions_app, name="promotions")
 app.add_typer(cli_versions.runs_app, name="runs")
+app.add_typer(cli_schedule.schedule_app, name="schedule")
 for command in (
     cli_data.generate,
     cli_data.simulate,
@@ -56,8 +58,12 @@ for command in (
     cli_versions.drift,
     cli_serve.serve,
     cli_serve.chat,
+    cli_schedule.tick,
+    cli_schedule.worker,
+    cli_schedule.run,
 ):
     app.command()(command)
+app.command(hidden=True)(cli_schedule.stage)
 cli_versions.versions_app.command("export")(cli_serve.export_version)
 cli_versions.versions_app.command("card")(cli_serve.card)
 

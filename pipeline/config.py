@@ -38,6 +38,7 @@ from .sections import (
     SftSection,
     SimulateSection,
     TrainingSection,
+    WorkerSection,
 )
 
 CONFIG_NAME = "prefloop.toml"
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     gate: GateSection = GateSection()
     drift: DriftSection = DriftSection()
     serve: ServeSection = ServeSection()
+    worker: WorkerSection = WorkerSection()
 
     @classmethod
     def settings_customise_sources(
@@ -97,14 +99,36 @@ def read(path: Path) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise PrefloopError("\n".join(f"{path}: {_explain(item)}" for item in error.errors())) from None
+        raise PrefloopError("\n".join(f"{path}: {explain(item)}" for item in error.errors())) from None
 
 
-def _explain(item: Any) -> str:
+def overridden(settings: Settings, sections: dict[str, dict[str, Any]]) -> Settings:
+    """The settings with other values for keys of these sections; the environment does not win over them.
+
+    Raises PrefloopError that names the section or key, its value and the reason.
+    """
+    changed: dict[str, Section] = {}
+    for name, values in sections.items():
+        section = getattr(settings, name, None)
+        if not isinstance(section, Section):
+            known = ", ".join(key for key, field in Settings.model_fields.items() if isinstance(field.default, Section))
+            raise PrefloopError(f"unknown section {name}; it is one of {known}")
+        try:
+            changed[name] = type(section).model_validate({**section.model_dump(), **values})
+        except ValidationError as error:
+            raise PrefloopError("\n".join(f"{name}.{explain(item)}" for item in error.errors())) from None
+    return settings.model_copy(update=changed)
+
+
+def explain(item: Any, keys: str = "`prefloop init` in an empty folder shows all keys") -> str:
+    """One error of pydantic, with the key, its value and the reason; `keys` says which keys there are."""
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return f"unknown key {key}; delete it, or see `prefloop init` in an empty folder for all keys"
-    return f"{key} = {item['input']!r}: {item['msg'].lower()}"
+        return f"unknown key {key}; delete it ({keys})"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "missing":
+        return f"{key} is missing ({keys})"
+    return message if not item["loc"] else f"{key} = {item['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
 def template() -> str:

@@ -31,6 +31,7 @@ class Context:
     engine: Engine
     console: Console
     actor: str = "cli"
+    recipe_run_id: int | None = None  # the run of a recipe whose stage this is
     _loaded: tuple[int, LanguageModel] | None = field(default=None, repr=False)
 
     @cached_property

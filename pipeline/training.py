@@ -6,7 +6,6 @@ A training stage takes rows and settings, configures one of TRL's trainers (neve
 
 from __future__ import annotations
 
-import hashlib
 import math
 import resource
 import shutil
@@ -21,6 +20,7 @@ import torch
 from peft import LoraConfig
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
+from .checkpoints import file_sha256
 from .errors import PrefloopError
 from .language_model import best_device, resolve_dtype
 from .trainer_checkpoints import train_with_checkpoints
@@ -184,8 +184,3 @@ def peak_memory_bytes() -> int:
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ from db.hashing import canonical_json, sha256_text
 from db.runs import list_runs
 
 from . import checkpoints, embedded_model
+from .checkpoints import file_sha256
 from .context import Context
 from .pairs import PairPolicy
 from .snapshot import build_rows
@@ -60,7 +61,7 @@ def _snapshots(ctx: Context) -> Iterator[Damage]:
 
 
 def _adapters(ctx: Context) -> Iterator[Damage]:
-    from .training import ADAPTER_FILE, file_sha256
+    from .training import ADAPTER_FILE
 
     with reading(ctx.engine) as session:
         rows = versions.list_versions(session)
@@ -93,8 +94,6 @@ def _orphans(ctx: Context) -> Iterator[Damage]:
 
 
 def _model_cache(ctx: Context) -> Iterator[Damage]:
-    from .training import file_sha256
-
     folder = ctx.workspace.cache / embedded_model.NAME
     manifest = folder / embedded_model.MANIFEST
     if not manifest.is_file():

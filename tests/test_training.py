@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
+from pipeline.checkpoints import file_sha256
 from pipeline.errors import PrefloopError
 from pipeline.language_model import load, load_tokenizer
 from pipeline.lm_head import add_completion_head
@@ -19,7 +20,7 @@ from pipeline.pairs import PreferenceRow
 from pipeline.reward_model import RewardModel
 from pipeline.train_dpo import DpoSettings, EndOfTurnCollator, train_dpo
 from pipeline.train_reward import RewardSettings, heldout_accuracy, margin, train_reward
-from pipeline.training import ADAPTER_FILE, LoraSettings, file_sha256
+from pipeline.training import ADAPTER_FILE, LoraSettings
 
 # On a model with random weights only a large step shows an effect within a second.
 LORA = LoraSettings(rank=4, alpha=8)

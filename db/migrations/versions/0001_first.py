@@ -142,14 +142,41 @@ def upgrade() -> None:
         "schedule",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
-        sa.Column("cron", sa.String(), nullable=False),
+        sa.Column("cron", sa.String(), nullable=True),
         sa.Column("timezone", sa.String(), nullable=False),
+        sa.Column("new_pairs", sa.Integer(), nullable=True),
+        sa.Column("reward_older", sa.Boolean(), nullable=False),
+        sa.Column("stale", sa.Boolean(), nullable=False),
         sa.Column("recipe", sa.JSON(), nullable=False),
+        sa.Column("decided_slot", _MOMENT, nullable=True),
         sa.Column("paused_at", _MOMENT, nullable=True),
+        sa.Column("removed_at", _MOMENT, nullable=True),
         sa.Column("created_at", _MOMENT, nullable=False),
+        sa.CheckConstraint(
+            "cron IS NOT NULL OR new_pairs IS NOT NULL OR reward_older OR stale", name=op.f("ck_schedule_can_start")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_schedule")),
-        sa.UniqueConstraint("name", name=op.f("uq_schedule_name")),
     )
+    op.create_index(
+        "uq_schedule_name",
+        "schedule",
+        ["name"],
+        unique=True,
+        sqlite_where=sa.text("removed_at IS NULL"),
+        postgresql_where=sa.text("removed_at IS NULL"),
+    )
+    op.create_table(
+        "schedule_wait",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("schedule_id", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("ticks", sa.Integer(), nullable=False),
+        sa.Column("first_at", _MOMENT, nullable=False),
+        sa.Column("last_at", _MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["schedule_id"], ["schedule.id"], name=op.f("fk_schedule_wait_schedule_id_schedule")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_schedule_wait")),
+    )
+    op.create_index(op.f("ix_schedule_wait_schedule_id"), "schedule_wait", ["schedule_id"])
     op.create_table(
         "snapshot",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -290,6 +317,7 @@ def upgrade() -> None:
         sa.Column("round_id", sa.Integer(), nullable=True),
         sa.Column("schedule_id", sa.Integer(), nullable=True),
         sa.Column("due_slot", _MOMENT, nullable=True),
+        sa.Column("recipe_run_id", sa.Integer(), nullable=True),
         sa.Column("summary", sa.JSON(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("tokens", sa.BigInteger(), nullable=True),
@@ -298,12 +326,16 @@ def upgrade() -> None:
         sa.Column("lease_owner", sa.String(), nullable=True),
         sa.Column("lease_expires_at", _MOMENT, nullable=True),
         sa.Column("heartbeat_at", _MOMENT, nullable=True),
+        sa.Column("device", sa.String(), nullable=True),
+        sa.Column("not_before", _MOMENT, nullable=True),
+        sa.Column("cancel_requested_at", _MOMENT, nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("created_at", _MOMENT, nullable=False),
         sa.Column("started_at", _MOMENT, nullable=True),
         sa.Column("finished_at", _MOMENT, nullable=True),
         sa.CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name=op.f("ck_run_failed_has_error")),
         sa.CheckConstraint("(schedule_id IS NULL) = (due_slot IS NULL)", name=op.f("ck_run_scheduled_has_slot")),
+        sa.ForeignKeyConstraint(["recipe_run_id"], ["run.id"], name=op.f("fk_run_recipe_run_id_run")),
         sa.ForeignKeyConstraint(["round_id"], ["round.id"], name=op.f("fk_run_round_id_round")),
         sa.ForeignKeyConstraint(["schedule_id"], ["schedule.id"], name=op.f("fk_run_schedule_id_schedule")),
         sa.ForeignKeyConstraint(["snapshot_id"], ["snapshot.id"], name=op.f("fk_run_snapshot_id_snapshot")),
@@ -319,6 +351,15 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'finished'"),
         postgresql_where=sa.text("state = 'finished'"),
     )
+    op.create_index(
+        "uq_run_running_device",
+        "run",
+        ["device"],
+        unique=True,
+        sqlite_where=sa.text("state = 'running' AND device IS NOT NULL"),
+        postgresql_where=sa.text("state = 'running' AND device IS NOT NULL"),
+    )
+    op.create_index(op.f("ix_run_recipe_run_id"), "run", ["recipe_run_id"])
 
     op.create_table(
         "score",
@@ -539,6 +580,7 @@ def downgrade() -> None:
         "candidate",
         "version",
         "snapshot",
+        "schedule_wait",
         "schedule",
         "prompt",
         "event",
