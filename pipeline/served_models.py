@@ -17,12 +17,13 @@ from db.engine import reading
 from db.tables import Version
 
 from . import language_model
+from .checkpoints import file_sha256
 from .config import Settings
 from .context import Context
 from .errors import PrefloopError
 from .generate import Sampling
 from .language_model import LanguageModel
-from .training import ADAPTER_FILE, file_sha256
+from .training import ADAPTER_FILE
 
 CURRENT = "current"
 
