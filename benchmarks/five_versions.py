@@ -3,7 +3,7 @@
 Five versions of the embedded model whose order is known beforehand: the base, the policies of the loop's first two
 rounds, and two made to be bad from the second round's pairs:
 
-    broken    trained on and on: twenty times the learning rate, eight epochs
+    broken    trained on and on: twenty times the learning rate, four epochs
     control   trained as usual on labels that a coin decided, so that it learned nothing that anybody wants
 
 Every version is compared with every other by the clean planted taste. The leaderboard has to put the rounds above the
@@ -79,7 +79,7 @@ def broken(ctx: Context, taught: Frozen[PreferenceRow]) -> Version:
     """A version trained far beyond what its pairs can carry."""
     usual = ctx.workspace.settings.dpo
     os.environ["PREFLOOP_DPO__LEARNING_RATE"] = str(20 * usual.learning_rate)
-    os.environ["PREFLOOP_DPO__EPOCHS"] = "8"
+    os.environ["PREFLOOP_DPO__EPOCHS"] = "4"
     try:
         harsh = replace(ctx, workspace=workspace.find(ctx.workspace.root))
         return train_dpo_version(harsh, taught, ctx.base_version())

@@ -94,7 +94,8 @@ def test_each_variant_survives_saving_merging_and_a_child(variant: str, tiny_bas
         loaded = PeftModel.from_pretrained(plain, str(result.adapter))(ids).logits
         assert torch.allclose(merged.model(ids).logits, loaded, atol=1e-4)
         assert not torch.allclose(loaded, bare, atol=1e-2)
-    child = train_dpo(pairs(), changed(settings, epochs=1), tiny_base, result.adapter, tmp_path / "child", seed=1)
+    settings = changed(settings, epochs=1, reference="parent")
+    child = train_dpo(pairs(), settings, tiny_base, result.adapter, tmp_path / "child", seed=1)
     first = next(value for name, _, value in child.metrics if name == "loss")
     assert first == pytest.approx(0.693, abs=1e-3)  # the copy that it is anchored to is the parent
 

@@ -25,7 +25,7 @@ from pipeline.cli import app
 from pipeline.context import Context
 from pipeline.errors import PrefloopError
 from pipeline.orders import order, retry
-from pipeline.recipe import Recipe
+from pipeline.recipe import DEFAULT, Recipe
 from pipeline.recipe_stages import carry_out
 from pipeline.run_log import new_text
 from pipeline.verify import verify
@@ -303,7 +303,9 @@ def test_the_whole_recipe_runs_from_the_command_line_and_a_second_time_learns_no
 ) -> None:
     monkeypatch.setenv("PREFLOOP_HOME", str(root))
     cli = CliRunner()
-    assert cli.invoke(app, ["schedule", "add", "eager", "--new-pairs", "5"]).exit_code == 0
+    anew = root / "anew.toml"
+    anew.write_text(DEFAULT.read_text().replace('start = "current"', 'start = "base"'))
+    assert cli.invoke(app, ["schedule", "add", "eager", "--new-pairs", "5", "--recipe", str(anew)]).exit_code == 0
     (ticked,) = json.loads(cli.invoke(app, ["tick", "--json"]).stdout)
     assert "new agreed pairs" in ticked["reason"]
     ctx, engine = context(root)
