@@ -35,6 +35,8 @@ def compare(
 ) -> tuple[int, dict[str, Any]]:
     """(run id, report) of `a` against `b`. An equal comparison that is finished is read, not made again.
 
+    People's votes are in the report wherever there are any, whether `judges_` names them or not.
+
     The report is what pages and the gate read:
 
     - `judges`: by judge, the win rate of `a` with its interval (`WinRate`); beside it `inconsistent`, how many of the
@@ -55,7 +57,8 @@ def compare(
         heldout = prompts.list_prompts(session, split="heldout")
         given = evaluations.votes(session, a.id, b.id, "human", sampling.model_dump(), settings.seed)
     votes = people.evidence(given, settings.confidence)
-    named = list(dict.fromkeys(judges.named(ctx, judge) for judge in judges_))
+    automatic = [judge for judge in judges_ if judge != people.JUDGE] or [judges.default_judge(ctx)]
+    named = list(dict.fromkeys(judges.named(ctx, judge) for judge in automatic))
     if not heldout:
         raise PrefloopError("there are no held-out prompts; import more with `prefloop prompts import`")
 

@@ -225,7 +225,9 @@ class DriftSection(Section):
 
 class GateSection(Section):
     judges: list[str] = Field(
-        [], description="that must each find a version better before it is promoted; empty: the first that is named"
+        [],
+        description='that must each find a version better before it is promoted, "people" among them; empty: the first '
+        "that is named",
     )
     people: bool = Field(False, description="whether people's votes must find it better, too")
     no_category_worse: bool = Field(

@@ -279,10 +279,10 @@ def test_a_reward_model_is_not_compared_by_people(ctx: Context) -> None:
 
 def test_the_gate_reads_what_people_said(tmp_path: Path, tiny_base: Path) -> None:
     """With real models: completions are drawn, people vote on them, and the report and its gate have their evidence."""
-    gate = "[gate]\npeople = true\nno_category_worse = false"
+    gate = '[gate]\njudges = ["people"]\nno_category_worse = false'
     ctx = two_versions(tmp_path / "ws", tiny_base, gate, imported=60)
     a, b = pair(ctx)
-    _, before = compare(ctx, a, b, ["rule:ended"])
+    _, before = compare(ctx, a, b, ["people", "rule:ended"])
     assert people.JUDGE not in before["judges"]
     assert "compare them with --by people" in str(before["gate"]["rules"])
     asked, _ = ask_people(ctx, a, b, Wanted())
@@ -293,15 +293,15 @@ def test_the_gate_reads_what_people_said(tmp_path: Path, tiny_base: Path) -> Non
         ann = annotators.ensure(session, "ann", "human").id
         while (task := comparisons.next_assignment(session, ann)) is not None:
             judgments.submit(session, task.assignment_id, ann, Said("left" if task.texts[0] in ours else "right"))
-    run_id, report = compare(ctx, a, b, ["rule:ended"])
+    run_id, report = compare(ctx, a, b, ["people", "rule:ended"])
     found = report["judges"][people.JUDGE]
     assert (found["votes"], found["identical"], found["losses"]) == (asked.asked, asked.identical, 0)
-    assert report["gate"]["rules"][1] == {
+    assert report["gate"]["rules"][0] == {
         "rule": "better by people",
         "passed": True,
         "found": found["low"],
         "limit": 0.5,
-        "words": report["gate"]["rules"][1]["words"],
+        "words": report["gate"]["rules"][0]["words"],
     }
-    assert compare(ctx, a, b, ["rule:ended"])[0] == run_id, "the same votes are the same comparison"
+    assert compare(ctx, a, b, ["people", "rule:ended"])[0] == run_id, "the same votes are the same comparison"
     ctx.engine.dispose()
