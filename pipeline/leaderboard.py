@@ -61,21 +61,29 @@ def rows(found: Board) -> list[dict[str, Any]]:
 
 
 def show(console: Console, found: Board) -> None:
-    """Fits 80 columns."""
+    """A table for each judge; they fit 80 columns."""
     lines = rows(found)
     if not lines:
         console.print("no versions were compared yet; run `prefloop compare VERSION v0`")
         return
-    title = (
-        f"each judge apart; intervals {lines[0]['confidence']:.0%}; strength in log-odds, 0 the mean of the versions"
+    console.print(
+        f"each judge apart; intervals {lines[0]['confidence']:.0%}; strength in log-odds, 0 the mean of the versions",
+        style="dim",
+        highlight=False,
     )
-    table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left", title_style="dim")
-    for column in ("judge", "rank", "version", "over the base", "strength", "tokens", "KL"):
-        table.add_column(column, no_wrap=column != "judge", justify="right" if column in ("tokens", "KL") else "left")
+    for judge, judged in found.judges.items():
+        console.print(_of_judge(judge, [row for row in lines if row["judge"] == judge]))
+        if judge != PEOPLE:
+            console.print(f"{judge} {agreement_words(judged.agreement)}", style="dim", highlight=False, markup=False)
+
+
+def _of_judge(judge: str, lines: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), title=f"\n{escape(judge)}", title_justify="left", title_style="bold")
+    for column in ("rank", "version", "over the base", "strength", "tokens", "KL"):
+        table.add_column(column, no_wrap=True, justify="right" if column in ("tokens", "KL") else "left")
     for row in lines:
         known = row["best_rank"] == row["worst_rank"]
         table.add_row(
-            escape(row["judge"]),
             f"{row['rank']}" if known else f"{row['rank']} ({row['best_rank']}-{row['worst_rank']})",
             row["version"] + (" (current)" if row["current"] else ""),
             "–" if row["rate"] is None else f"{row['rate']:.0%} [{row['low']:.0%}, {row['high']:.0%}]",
@@ -83,10 +91,7 @@ def show(console: Console, found: Board) -> None:
             f"{row['mean_tokens']:.0f}" if "mean_tokens" in row else "–",
             f"{row['kl_to_base']:.1f}" if "kl_to_base" in row else "–",
         )
-    console.print(table)
-    for judge, judged in found.judges.items():
-        if judge != PEOPLE:
-            console.print(f"{judge} {agreement_words(judged.agreement)}", style="dim", highlight=False, markup=False)
+    return table
 
 
 def save_picture(found: Board, path: Path) -> None:
