@@ -18,7 +18,7 @@ from db.browse import Wanted
 from db.engine import reading
 
 PAGES = ("queues", "progress", "quality", "prompts", "data", "versions", "promotions", "read", "people")
-SCREENS = [(1280, "light"), (390, "dark")]
+SCREENS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 _OVERFLOW = "document.querySelector('.stMain').scrollWidth - document.querySelector('.stMain').clientWidth"
 
 
