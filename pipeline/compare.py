@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from db import evaluations, prompts
+from db import prompts
 from db.engine import reading, writing
 from db.tables import Candidate, Prompt, Round, Version
 from db.votes import DecidedPair
 
 from . import gate, judges, people, people_and_judges
+from .ask_people import evidence_of
 from .context import Context
 from .describe import describe
 from .draw import draw
@@ -55,8 +56,7 @@ def compare(
     rules = ctx.workspace.settings.gate
     with reading(ctx.engine) as session:
         heldout = prompts.list_prompts(session, split="heldout")
-        given = evaluations.votes(session, a.id, b.id, "human", sampling.model_dump(), settings.seed)
-    votes = people.evidence(given, settings.confidence)
+    votes = evidence_of(ctx, a, b)
     automatic = [judge for judge in judges_ if judge != people.JUDGE] or [judges.default_judge(ctx)]
     named = list(dict.fromkeys(judges.named(ctx, judge) for judge in automatic))
     if not heldout:
