@@ -36,7 +36,10 @@ class Wanted:
 
 
 def tell(session: Session, event: NotificationEvent, subject: str, text: str, data: JsonObject) -> None:
-    """Owe this to every receiver. What has the subject of an earlier one was said already, and is not said again."""
+    """Owe this to every receiver. What has the subject of an earlier one was said already, and is not said again.
+
+    What is older than `KEPT` is removed on the way, and may then be said again.
+    """
     key, now = uuid.uuid4().hex, clock.now()
     payload = {
         "version": FORMAT,
@@ -49,6 +52,7 @@ def tell(session: Session, event: NotificationEvent, subject: str, text: str, da
     row = {"event": event, "subject": subject, "key": key, "payload": payload, "next_try_at": now, "created_at": now}
     statement = upsert(session, Notification).on_conflict_do_nothing(index_elements=["subject", "receiver"])
     session.execute(statement, [{**row, "receiver": receiver} for receiver in get_args(Receiver)])
+    session.execute(delete(Notification).where(Notification.created_at < now - KEPT))
 
 
 def run_is_over(session: Session, run: Run) -> None:
@@ -159,11 +163,6 @@ def newest(session: Session, wanted: Wanted, limit: int = 20) -> list[Notificati
     """The newest of what is wanted, newest first."""
     query = select(Notification).where(*_of(wanted)).order_by(Notification.id.desc()).limit(limit)
     return list(session.scalars(query))
-
-
-def prune(session: Session) -> None:
-    """Remove what is older than `KEPT`. What was said of it once may then be said again."""
-    session.execute(delete(Notification).where(Notification.created_at < clock.now() - KEPT))
 
 
 def _of(wanted: Wanted) -> list[ColumnElement[bool]]:

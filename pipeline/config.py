@@ -27,6 +27,7 @@ from .sections import (
     LoopSection,
     LoraSection,
     ModelSection,
+    NotifySection,
     PpoSection,
     PromptsSection,
     RewardSection,
@@ -42,6 +43,8 @@ from .sections import (
 )
 
 CONFIG_NAME = "prefloop.toml"
+# Of where the work is done and whom it is told, not of the work: no run keeps it. Some of it is secret.
+NOT_RECORDED = {"store_url", "worker", "notify", "retention"}
 
 
 class Settings(BaseSettings):
@@ -77,6 +80,7 @@ class Settings(BaseSettings):
     drift: DriftSection = DriftSection()
     serve: ServeSection = ServeSection()
     worker: WorkerSection = WorkerSection()
+    notify: NotifySection = NotifySection()
 
     @classmethod
     def settings_customise_sources(

@@ -13,6 +13,7 @@ from db import comparisons, judgments, prompts, runs, snapshots, versions
 from db.engine import reading
 from db.tables import Version
 
+from . import notify
 from .context import Context
 from .doctor import Finding
 
@@ -21,6 +22,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 def status(ctx: Context) -> dict[str, Any]:
+    told = notify.standing(ctx)
     with reading(ctx.engine) as session:
         current = versions.current(session)
         counted = judgments.counts(session)
@@ -35,6 +37,7 @@ def status(ctx: Context) -> dict[str, Any]:
             "versions": [version.name for version in versions.list_versions(session)],
             "current": current.name if current else None,
             "last_run": {"id": newest[0].id, "stage": newest[0].stage, "state": newest[0].state} if newest else None,
+            **({"notifications": told} if told else {}),
         }
 
 

@@ -40,6 +40,7 @@ from db.tables import Run
 
 from .context import Context, code_version
 from .errors import PrefloopError
+from .notify import Courier
 from .recipe import Stage, fit
 
 POLL = 0.5  # seconds between two looks at the stage, the store and the signals
@@ -69,6 +70,7 @@ class Worker:
     def __post_init__(self) -> None:
         settings = self.ctx.workspace.settings.worker
         self.backoff, self.min_free_gb = settings.backoff_seconds, settings.min_free_gb
+        self.courier = Courier(self.ctx)
         self.terms = Terms(
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             device=f"{socket.gethostname()}:{self.device}",
@@ -85,6 +87,7 @@ class Worker:
                 if every_minute is not None and time.monotonic() - ticked >= 60:
                     ticked = time.monotonic()
                     every_minute()
+                self.courier.look()
                 full = self.too_full()
                 if full and full != said:
                     self.ctx.say(full)
@@ -96,6 +99,8 @@ class Worker:
                 if once:
                     break
                 self.rest(0 if run is not None else IDLE)
+            if not self.told_to_end:
+                self.courier.finish()
         return taken
 
     @contextmanager
@@ -193,6 +198,8 @@ class Worker:
             due = now - beat >= self.terms.seconds / 4
             said = self.heartbeat(run, due, silent_for=now - beat)
             beat = now if due and said == "go on" else beat
+            if due:
+                self.courier.look()
             if said == "lost":
                 return "lost", "the lease is another worker's"
             if said == "cancel":
