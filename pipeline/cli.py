@@ -63,6 +63,7 @@ for command in (
     cli_schedule.tick,
     cli_schedule.worker,
     cli_schedule.run,
+    cli_house.gc,
 ):
     app.command()(command)
 app.command(hidden=True)(cli_schedule.stage)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Annotated
+
 import typer
 from rich.markup import escape
 
@@ -9,7 +12,8 @@ from db import notifications
 from db.engine import reading
 
 from .cli_common import JsonFlag, console, opened, print_json
-from .report import print_rows
+from .errors import PrefloopError
+from .report import print_garbage, print_rows
 
 notify_app = typer.Typer(no_args_is_help=True, help="Notifications: a webhook and a command. docs/housekeeping.md")
 
@@ -50,6 +54,31 @@ def notify_test() -> None:
     with opened() as ctx:
         for receiver, came in trial(ctx):
             console.print(f"{receiver}: {escape(came)}", highlight=False, soft_wrap=True)
+
+
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Remove what nothing needs any more: checkpoints, adapters, logs and orphans, by the rules of [retention]."""
+    from .garbage import collect, survey
+
+    if as_json and not (dry_run or yes):
+        raise PrefloopError("--json asks nothing; say --dry-run, or --yes")
+    with opened(quiet=as_json) as ctx:
+        found = survey(ctx)
+        if not dry_run and found and not yes:
+            print_garbage(console, found, "to be removed")
+            typer.confirm("Remove it?", abort=True)
+        gone = found if dry_run else collect(ctx, found)
+    if as_json:
+        total = sum(each.bytes for each in gone)
+        print_json({"removed": not dry_run, "bytes": total, "found": [asdict(each) for each in gone]})
+    elif gone:
+        print_garbage(console, gone, "would be removed" if dry_run else "removed")
+    else:
+        console.print("nothing to remove")
 
 
 @notify_app.command("deliver")

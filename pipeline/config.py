@@ -30,6 +30,7 @@ from .sections import (
     NotifySection,
     PpoSection,
     PromptsSection,
+    RetentionSection,
     RewardSection,
     RlooSection,
     RlSection,
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     serve: ServeSection = ServeSection()
     worker: WorkerSection = WorkerSection()
     notify: NotifySection = NotifySection()
+    retention: RetentionSection = RetentionSection()
 
     @classmethod
     def settings_customise_sources(

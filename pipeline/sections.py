@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -273,6 +273,19 @@ class WorkerSection(Section):
         60.0, ge=0, description="seconds before the second attempt; doubled for each further"
     )
     min_free_gb: float = Field(2.0, ge=0, description="gigabytes that must be free on the disk before a run is begun")
+
+
+class RetentionSection(Section):
+    checkpoints: int = Field(
+        1, ge=0, description="newest kept of each run that failed or was cancelled; the same work goes on from there"
+    )
+    adapters: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        "all", description='newest policies and reward models kept beside those that are needed; "all" keeps every one'
+    )
+    log_days: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        "all", description='days that the logs of scheduled runs are kept; "all" keeps them for good'
+    )
+    after_run: bool = Field(False, description="whether a worker makes room after each run, as `prefloop gc` does")
 
 
 class NotifySection(Section):

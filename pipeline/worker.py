@@ -17,6 +17,7 @@ over begins where it was left. The heartbeat needs no thread: the worker does no
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -38,6 +39,7 @@ from db.engine import reading, writing
 from db.run_queue import Heartbeat, Terms
 from db.tables import Run
 
+from . import garbage
 from .context import Context, code_version
 from .errors import PrefloopError
 from .notify import Courier
@@ -45,6 +47,7 @@ from .recipe import Stage, fit
 
 POLL = 0.5  # seconds between two looks at the stage, the store and the signals
 IDLE = 2.0  # seconds between two looks for a run
+SURVEY = 600.0  # seconds between two looks at what could be removed, while the disk is full
 STOP = 3.0  # seconds that a cancelled stage has to end by itself
 GRACE = 30.0  # seconds that a stage has to save a checkpoint when its worker is told to end
 REFUSED = 3  # exit status of a stage whose error a person has to mend: no use to try it again
@@ -66,6 +69,8 @@ class Worker:
     ctx: Context
     device: str = field(default_factory=default_device)  # its name on this machine: "cpu", "cuda:1"
     told_to_end: bool = False
+    removable: float = 0.0  # gigabytes
+    surveyed: float = -math.inf  # when that was found
 
     def __post_init__(self) -> None:
         settings = self.ctx.workspace.settings.worker
@@ -96,6 +101,8 @@ class Worker:
                 if run is not None:
                     self.carry_out(run)
                     taken += 1
+                    if self.ctx.workspace.settings.retention.after_run:
+                        self.make_room()
                 if once:
                     break
                 self.rest(0 if run is not None else IDLE)
@@ -129,8 +136,25 @@ class Worker:
             return ""
         return (
             f"{free:.1f} GB are free in {self.ctx.workspace.artifacts}, and a run is begun with {floor:g} or more "
-            "(worker.min_free_gb); make room"
+            f"(worker.min_free_gb); make room: `prefloop gc` would free {self.removable_gb():.1f} GB"
         )
+
+    def removable_gb(self) -> float:
+        """What `prefloop gc` would free, looked for now and then: it reads every checkpoint."""
+        if time.monotonic() - self.surveyed >= SURVEY:
+            self.removable = sum(each.bytes for each in garbage.survey(self.ctx)) / 1e9
+            self.surveyed = time.monotonic()
+        return self.removable
+
+    def make_room(self) -> None:
+        """What `[retention]` asks for. The run is over, and nothing that goes wrong here is about it."""
+        try:
+            gone = garbage.collect(self.ctx, garbage.survey(self.ctx))
+        except (OSError, OperationalError) as error:
+            self.ctx.say(f"no room could be made: {error}")
+            return
+        if gone:
+            self.ctx.say(f"made room: {sum(each.bytes for each in gone) / 1e9:.1f} GB")
 
     def lease(self, only: int | None = None) -> Run | None:
         with writing(self.ctx.engine) as session:
