@@ -25,7 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from rich.console import Console
-from test_loop import context
+from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from db import notifications
@@ -39,13 +39,18 @@ from pipeline.errors import PrefloopError
 from pipeline.notify import Courier, deliver, run_command, trial
 from pipeline.orders import order
 from pipeline.recipe import Recipe
-from pipeline.recipe_stages import _resolve
 from pipeline.sections import NotifySection
 from pipeline.webhook import Undelivered, is_public, post
 from pipeline.worker import Worker
 
 KEY = b"thirty-two bytes, all of a kind."
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
+
+
+def context(root: Path) -> tuple[Context, Engine]:
+    found = workspace.find(root)
+    engine = found.open_store()
+    return Context(found, engine, Console(quiet=True), actor="test"), engine
 
 
 @dataclass
@@ -415,6 +420,8 @@ def test_secrets_are_nowhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Neither the signing secret nor the path of the URL: not in the store, a log, an error, a run, or what is sent."""
+    from pipeline.recipe_stages import _resolve
+
     path = "/services/T0/B0/xoxb-quite-private"
     monkeypatch.setenv("HOOK_SECRET", SECRET)
     monkeypatch.setenv("PREFLOOP_NOTIFY__URL", f"http://127.0.0.1:{server.port}{path}")
