@@ -71,7 +71,10 @@ def gc(
         if not dry_run and found and not yes:
             print_garbage(console, found, "to be removed")
             typer.confirm("Remove it?", abort=True)
-        gone = found if dry_run else collect(ctx, found)
+        try:
+            gone = found if dry_run else collect(ctx, found)
+        except OSError as error:
+            raise PrefloopError(f"{error}; mend that and run it again: what is gone by now is gone") from None
     if as_json:
         total = sum(each.bytes for each in gone)
         print_json({"removed": not dry_run, "bytes": total, "found": [asdict(each) for each in gone]})

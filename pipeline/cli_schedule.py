@@ -143,12 +143,15 @@ def worker(
     ticking: Annotated[bool, typer.Option("--tick", help="Tick every minute, too: no cron is needed.")] = False,
 ) -> None:
     """Do queued runs, one at a time. SIGTERM hands the run back."""
+    from .notify import problem
     from .scheduler import tick as tick_now
     from .worker import Worker, default_device
 
     with opened() as ctx:
         made = Worker(ctx, device or default_device())
         ctx.say(f"worker {made.terms.owner} on {made.terms.device}")
+        if told := problem(ctx.workspace.settings):
+            ctx.say(escape(f"nobody will be told anything: {told}"))
         made.work(once, (lambda: tick_now(ctx, clock.now())) if ticking else None)
 
 

@@ -83,7 +83,7 @@ def trial(ctx: Context) -> list[tuple[Receiver, str]]:
     }
     for receiver in receivers:
         try:
-            came.append((receiver, redact(_send(receiver, settings.notify, key, event, redact))))
+            came.append((receiver, redact(_send(ctx, receiver, key, event, redact))))
         except Undelivered as error:
             failed.append(f"{receiver}: {redact(str(error))}")
     if failed:
@@ -145,7 +145,7 @@ class Courier:
 
 def _attempt(ctx: Context, section: NotifySection, row: Notification, redact: Redact) -> None:
     try:
-        _send(row.receiver, section, row.key, row.payload, redact)
+        _send(ctx, row.receiver, row.key, row.payload, redact)
     except Undelivered as error:
         why = redact(str(error))
         last = row.attempts >= section.attempts
@@ -161,15 +161,16 @@ def _attempt(ctx: Context, section: NotifySection, row: Notification, redact: Re
         ctx.say(f"{row.subject}: {row.receiver} was told")
 
 
-def _send(receiver: Receiver, section: NotifySection, key: str, event: dict[str, Any], redact: Redact) -> str:
+def _send(ctx: Context, receiver: Receiver, key: str, event: dict[str, Any], redact: Redact) -> str:
     """What came back. Raises Undelivered."""
+    section = ctx.workspace.settings.notify
     body = redact(json.dumps(event, ensure_ascii=False)).encode()
     if receiver == "webhook":
         answer = webhook.post(section, body, key, clock.now())
         return f"status {answer.status}" + (f": {answer.body}" if answer.body else "")
     status, written = run_command(section, body)
     if written:
-        print(redact(written), flush=True)  # into the log of whoever started this
+        ctx.say(escape(redact(written)))  # into the log of whoever started this
     if status is None:
         raise Undelivered(f"the command did not end within {section.timeout_seconds:g} seconds, and was killed")
     if status != 0:

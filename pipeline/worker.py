@@ -69,13 +69,12 @@ class Worker:
     ctx: Context
     device: str = field(default_factory=default_device)  # its name on this machine: "cpu", "cuda:1"
     told_to_end: bool = False
-    removable: float = 0.0  # gigabytes
-    surveyed: float = -math.inf  # when that was found
 
     def __post_init__(self) -> None:
         settings = self.ctx.workspace.settings.worker
         self.backoff, self.min_free_gb = settings.backoff_seconds, settings.min_free_gb
         self.courier = Courier(self.ctx)
+        self.removable, self.surveyed = 0.0, -math.inf  # gigabytes, and when they were counted
         self.terms = Terms(
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             device=f"{socket.gethostname()}:{self.device}",

@@ -30,9 +30,8 @@ from typer.testing import CliRunner
 
 from db import notifications
 from db.engine import reading, writing
-from pipeline import notify, redact, worker, workspace
+from pipeline import notify, worker, workspace
 from pipeline.cli import app
-from pipeline.config import Settings
 from pipeline.context import Context
 from pipeline.doctor import examine
 from pipeline.errors import PrefloopError
@@ -99,7 +98,7 @@ def server() -> Iterator[Server]:
 def section(server: Server, path: str = "/hook", **changes: Any) -> NotifySection:
     """Settings that post to the server, which is of a network of one's own."""
     known: dict[str, Any] = {"url": f"http://127.0.0.1:{server.port}{path}", "private_hosts": ["127.0.0.1"]}
-    return NotifySection(**{**known, "timeout_seconds": 0.5, "backoff_seconds": 0, "attempts": 3, **changes})
+    return NotifySection(**{**known, "timeout_seconds": 20, "backoff_seconds": 0, "attempts": 3, **changes})
 
 
 @pytest.fixture
@@ -245,8 +244,8 @@ def test_a_redirect_is_not_followed_and_a_slow_receiver_not_waited_for(server: S
     for path, why in (("/moved", r"a redirect \(302\)"), ("/slow", "timed out")):
         begun = time.monotonic()
         with pytest.raises(Undelivered, match=why):
-            post(section(server, path), b"{}", "k", datetime.now(UTC))
-        assert time.monotonic() - begun < 3
+            post(section(server, path, timeout_seconds=0.5), b"{}", "k", datetime.now(UTC))
+        assert time.monotonic() - begun < 5
     assert len(server.seen) == 2, "nothing came to where the redirect points"
 
 
@@ -330,7 +329,7 @@ def test_two_who_deliver_at_once_tell_everything_once(made: Callable[..., Contex
 def test_a_delivery_that_is_killed_is_made_up_for(
     made: Callable[..., Context], server: Server, root: Path, wait: Callable[[float], None]
 ) -> None:
-    ctx = made("/slow", timeout_seconds=20)
+    ctx = made("/slow")
     happens(ctx)
     killed = subprocess.Popen([sys.executable, "-m", "pipeline", "-w", str(root), "notify", "deliver"])
     deadline = time.monotonic() + 30
@@ -349,7 +348,7 @@ def test_a_delivery_that_is_killed_is_made_up_for(
 def test_no_receiver_however_slow_holds_up_a_worker(
     made: Callable[..., Context], server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ctx = made("/slow", timeout_seconds=20, events=["finished"])
+    ctx = made("/slow", events=["finished"])
     monkeypatch.setattr(worker, "POLL", 0.05)
     monkeypatch.setattr(worker, "stage_command", lambda *_: [sys.executable, "-c", "pass"])
     recipe = Recipe(name="short", stages=[{"stage": "snapshot"}])  # type: ignore[list-item]
@@ -381,9 +380,7 @@ def test_a_command_gets_the_event_and_no_shell_reads_it(
     made: Callable[..., Context], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = tmp_path / "taken"
-    code = (
-        "import sys, os; open(sys.argv[1], 'w').write(sys.stdin.read()); print('kept', os.environ.get('HOOK_SECRET'))"
-    )
+    code = "import sys, os; open(sys.argv[1], 'w').write(sys.stdin.read()); print(os.environ.get('HOOK_SECRET'))"
     monkeypatch.setenv("HOOK_SECRET", SECRET)
     argv = [sys.executable, "-c", code, str(taken), "; touch $HOME"]
     ctx = made(url="", secret_variable="HOOK_SECRET", command=argv)
@@ -393,20 +390,19 @@ def test_a_command_gets_the_event_and_no_shell_reads_it(
     assert run_command(ctx.workspace.settings.notify, b"{}") == (0, "None")
 
 
-def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+def test_a_command_that_hangs_is_killed_with_all_that_it_started(made: Callable[..., Context], tmp_path: Path) -> None:
     mark = tmp_path / "alive"
     inner = f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(mark)!r}).touch()"
     code = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {inner!r}]); time.sleep(60)"
     begun = time.monotonic()
     asked = NotifySection(command=(sys.executable, "-c", code), timeout_seconds=0.5)
     assert run_command(asked, b"{}")[0] is None
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
     time.sleep(1.5)
     assert not mark.exists()
     for argv, why in (((sys.executable, "-c", "exit(4)"), "exit status 4"), (("/no/such",), "cannot be started")):
-        section_ = NotifySection(command=argv)
-        with pytest.raises(Undelivered, match=why):
-            notify._send("command", section_, "k", {}, redact.redactor(Settings(notify=section_)))
+        with pytest.raises(PrefloopError, match=f"command: .*{why}"):
+            trial(made(url="", command=argv))
     chatty = NotifySection(command=(sys.executable, "-c", "while True: print('x' * 1000)"), timeout_seconds=0.3)
     assert len(run_command(chatty, b"")[1]) <= notify.OUTPUT
 
