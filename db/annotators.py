@@ -7,7 +7,7 @@ from typing import get_args
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from . import audit, clock, places
+from . import audit, clock, notifications, places
 from .columns import JsonObject
 from .errors import StoreError
 from .tables import Annotator, Assignment, Judgment, Login, Snapshot, SnapshotJudgment, Version
@@ -189,6 +189,8 @@ def withdraw(session: Session, annotator_id: int, actor: str = audit.SYSTEM) -> 
     snapshots = _snapshots_from(session, annotator_id)
     versions = _versions_from(session, [snapshot.id for snapshot in snapshots])
     withdrawal = Withdrawal(_mark(snapshots, reason), _mark(versions, reason))
+    if withdrawal.version_ids:
+        notifications.became_stale(session, withdrawal.version_ids)
     details = {"stale_snapshots": withdrawal.snapshot_ids, "stale_versions": withdrawal.version_ids}
     audit.record(session, actor, "withdraw", "annotator", annotator.id, details)
     return withdrawal

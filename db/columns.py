@@ -112,4 +112,7 @@ class Base(DeclarativeBase):
         words.RunState: _word("state", words.RunState),
         words.PromotionKind: _word("kind", words.PromotionKind),
         words.Preferred: _word("preferred", words.Preferred),
+        words.NotificationEvent: _word("event", words.NotificationEvent),
+        words.Receiver: _word("receiver", words.Receiver),
+        words.DeliveryState: _word("state", words.DeliveryState),
     }

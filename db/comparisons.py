@@ -208,6 +208,11 @@ def open_count(
     return owed
 
 
+def newest_id(session: Session, purpose: Purpose) -> int:
+    """The id of the newest comparison of that purpose; 0 when there is none."""
+    return session.scalar(select(func.max(Comparison.id)).where(Comparison.purpose == purpose)) or 0
+
+
 def _check_candidates(
     session: Session, queue: Queue, prompt_id: int, candidate_ids: Sequence[int], gold_candidate_id: int | None
 ) -> None:

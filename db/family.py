@@ -35,6 +35,7 @@ class Member:
     reward_model: str | None  # that the run optimised against
     taught: tuple[Taught, ...]  # by the snapshot; people first
     stale_reason: str | None
+    adapter_removed: bool  # it cannot answer any more
     is_current: bool
     rolled_back: bool  # was current, and the newest rollback that concerns it took that away
     created_at: datetime
@@ -59,6 +60,7 @@ def members(session: Session) -> list[Member]:
             reward_model=None if run is None else _reward_model(run),
             taught=taught.get(version.snapshot_id, ()) if version.snapshot_id is not None else (),
             stale_reason=version.stale_reason,
+            adapter_removed=version.adapter_removed_at is not None,
             is_current=current is not None and current.id == version.id,
             rolled_back=version.id in undone,
             created_at=version.created_at,

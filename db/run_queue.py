@@ -15,7 +15,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from . import audit, clock
+from . import audit, clock, notifications
 from .columns import JsonObject
 from .errors import StoreError
 from .hashing import canonical_json, sha256_text
@@ -255,6 +255,7 @@ def _over(
     run.finished_at = now
     run.lease_expires_at = None
     session.flush()
+    notifications.run_is_over(session, run)
 
 
 def _free(run: Run, attempt: int) -> None:

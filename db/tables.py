@@ -43,7 +43,10 @@ class Version(Base):
     """A policy or a reward model: a base model, plus an adapter unless it is the bare base."""
 
     __tablename__ = "version"
-    __table_args__ = (CheckConstraint("(adapter_path IS NULL) = (adapter_sha256 IS NULL)", name="adapter_whole"),)
+    __table_args__ = (
+        CheckConstraint("(adapter_path IS NULL) = (adapter_sha256 IS NULL)", name="adapter_whole"),
+        CheckConstraint("adapter_path IS NOT NULL OR adapter_removed_at IS NULL", name="adapter_was_there"),
+    )
 
     id: Mapped[Id]
     name: Mapped[str] = mapped_column(unique=True)  # "v0" the base policy, "v1"…; reward models "r1"…
@@ -59,6 +62,7 @@ class Version(Base):
     )
     snapshot_id: Mapped[int | None] = mapped_column(ForeignKey("snapshot.id"))
     stale_reason: Mapped[str | None]
+    adapter_removed_at: Mapped[datetime | None]  # by `prefloop gc`: all that is known of the version stays
     created_at: Mapped[CreatedAt]
 
 
@@ -541,6 +545,35 @@ class Event(Base):
     noun: Mapped[str]
     noun_id: Mapped[int | None]  # none when the act concerns a batch
     details: Mapped[JsonObject]
+
+
+class Notification(Base):
+    """Something that happened, owed to one receiver: written in its transaction, delivered later (notifications.py)."""
+
+    __tablename__ = "notification"
+    __table_args__ = (
+        UniqueConstraint("subject", "receiver"),  # said once
+        CheckConstraint("(state = 'pending') = (settled_at IS NULL)", name="settled_once"),
+        Index(
+            "ix_notification_pending",
+            "next_try_at",
+            sqlite_where=text("state = 'pending'"),
+            postgresql_where=text("state = 'pending'"),
+        ),
+    )
+
+    id: Mapped[Id]
+    event: Mapped[words.NotificationEvent]
+    subject: Mapped[str]  # what it says, in words that no other has: "run 12 finished"
+    receiver: Mapped[words.Receiver]
+    key: Mapped[str]  # sent with every attempt: by it a receiver knows what it has seen
+    payload: Mapped[JsonObject]
+    state: Mapped[words.DeliveryState] = mapped_column(default="pending")
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_try_at: Mapped[datetime]  # while somebody delivers it: when another takes it over
+    last_error: Mapped[Free | None]
+    created_at: Mapped[CreatedAt]
+    settled_at: Mapped[datetime | None]
 
 
 APPEND_ONLY = (Judgment, Promotion, Event)

@@ -3,7 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from . import audit
+from . import audit, notifications
 from .columns import JsonObject
 from .errors import StoreError
 from .tables import Promotion, Snapshot, Version
@@ -129,16 +129,24 @@ def first(session: Session) -> Version | None:
     return get(session, moves[0].version_id) if moves else None
 
 
+def without_adapter(version: Version) -> str:
+    """Why a version cannot answer any more, in words. Only for one whose adapter was removed."""
+    return f"the adapter of {version.name} was removed on {version.adapter_removed_at:%Y-%m-%d} (`prefloop gc`)"
+
+
 def promotable(session: Session, name: str) -> Version:
     """The version of that name, if it may become current at all.
 
-    StoreError for a reward model, a stale version (force is no way around a withdrawal), and the current one.
+    StoreError for a reward model, a stale version (force is no way around a withdrawal), one whose adapter was removed,
+    and the current one.
     """
     version = by_name(session, name)
     if version.kind != "policy":
         raise StoreError(f"version {version.name} is a {version.kind} model; only a policy is promoted")
     if version.stale_reason is not None:
         raise StoreError(f"version {version.name} is stale ({version.stale_reason}); train a new one")
+    if version.adapter_removed_at is not None:
+        raise StoreError(f"{without_adapter(version)}; promote another version, or train a new one")
     now = current(session)
     if now is not None and now.id == version.id:
         raise StoreError(f"version {version.name} is current already; there is nothing to promote")
@@ -227,6 +235,8 @@ def _append(session: Session, promotion: Promotion) -> Promotion:
     session.flush()
     details = {"version_id": promotion.version_id, "previous_id": promotion.previous_id, "forced": promotion.forced}
     audit.record(session, promotion.actor, promotion.kind, "promotion", promotion.id, details)
+    if promotion.previous_id is not None:
+        notifications.current_moved(session, promotion)
     return promotion
 
 

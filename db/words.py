@@ -20,3 +20,6 @@ GoalKind = Literal["minutes", "count"]
 RunState = Literal["queued", "running", "finished", "failed", "cancelled"]
 Preferred = Literal["first", "second", "tie", "unreadable"]  # by a judge who is asked about two candidates in order
 PromotionKind = Literal["promote", "rollback"]
+NotificationEvent = Literal["finished", "failed", "cancelled", "promoted", "rolled-back", "stale", "needs-labels"]
+Receiver = Literal["webhook", "command"]
+DeliveryState = Literal["pending", "delivered", "given_up"]

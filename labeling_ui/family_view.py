@@ -38,6 +38,8 @@ def _marks(member: Member) -> list[Mark]:
         marks.append(Mark("rolled back", "warn"))
     if member.stale_reason:
         marks.append(Mark(f"stale: {member.stale_reason}", "bad"))
+    if member.adapter_removed:
+        marks.append(Mark("adapter removed", "warn"))
     return marks
 
 

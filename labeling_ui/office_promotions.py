@@ -34,7 +34,8 @@ def standing(engine: Engine, person_id: int) -> Standing:
             candidates=[
                 each.name
                 for each in reversed(policies)
-                if each.stale_reason is None and (current is None or each.id != current.id)
+                if each.stale_reason is None and each.adapter_removed_at is None
+                if current is None or each.id != current.id
             ],
             moves=moves[::-1],
         )

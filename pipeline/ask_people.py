@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db import activity, clock, evaluations, prompts, queues, versions
+from db import activity, clock, evaluations, notifications, prompts, queues, versions
 from db.engine import reading, writing
 from db.evaluations import Asked
 from db.tables import Queue, Version
@@ -134,6 +134,11 @@ def _ask(ctx: Context, a: Version, b: Version, wanted: Wanted) -> Asked:
         queue = _queue(session, wanted, ctx.actor)
         asked = evaluations.ask(session, queue.id, ours, theirs, wanted.judges, ctx.actor)
         evaluations.reopen(session, a.id, b.id, settings.sampling.model_dump(), settings.compare.seed, ctx.actor)
+        if owed := evaluations.open_count(session, a.id, b.id):
+            names, of = f"{a.name} and {b.name}", asked.asked + asked.identical + asked.known
+            text = f"an evaluation of {names} waits for {owed} judgments"
+            subject = f"evaluation of {names} on {of} pairs needs labels"
+            notifications.tell(session, "needs-labels", subject, text, {"versions": [a.name, b.name]})
     return asked
 
 

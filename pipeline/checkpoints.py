@@ -17,6 +17,7 @@ from pathlib import Path
 
 SUFFIX = ".checkpoints"
 MANIFEST = "manifest.json"
+ADAPTER_FILE = "adapter_model.safetensors"  # as peft names it
 _DRAFT = MANIFEST + ".partial"
 _NAME = re.compile(r"checkpoint-(\d+)")
 
@@ -70,25 +71,25 @@ def step_of(folder: Path) -> int:
 
 def newest_verified(root: Path) -> Path | None:
     """The verified checkpoint in `root` with the highest step; None when there is none, or no such folder."""
-    return next((folder for folder in _by_step(root) if verified(folder)), None)
+    return next((folder for folder in by_step(root) if verified(folder)), None)
 
 
-def prune(root: Path, keep: int) -> None:
-    """Remove every checkpoint in `root` but the newest `keep` verified ones; damaged and unsealed ones go as well."""
-    kept = 0
-    for folder in _by_step(root):
-        if kept < keep and verified(folder):
-            kept += 1
-        else:
-            shutil.rmtree(folder)
-
-
-def _by_step(root: Path) -> list[Path]:
+def by_step(root: Path) -> list[Path]:
     """The checkpoint folders in `root`, highest step first."""
     if not root.is_dir():
         return []
     found = [path for path in root.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)]
     return sorted(found, key=step_of, reverse=True)
+
+
+def prune(root: Path, keep: int) -> None:
+    """Remove every checkpoint in `root` but the newest `keep` verified ones; damaged and unsealed ones go as well."""
+    kept = 0
+    for folder in by_step(root):
+        if kept < keep and verified(folder):
+            kept += 1
+        else:
+            shutil.rmtree(folder)
 
 
 def _contents(folder: Path) -> dict[str, Path]:

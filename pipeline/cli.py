@@ -15,6 +15,7 @@ from db.errors import StoreError
 
 from . import (
     cli_data,
+    cli_house,
     cli_people,
     cli_queues,
     cli_schedule,
@@ -46,6 +47,7 @@ app.add_typer(cli_versions.versions_app, name="versions")
 app.add_typer(cli_versions.promotions_app, name="promotions")
 app.add_typer(cli_versions.runs_app, name="runs")
 app.add_typer(cli_schedule.schedule_app, name="schedule")
+app.add_typer(cli_house.notify_app, name="notify")
 for command in (
     cli_data.generate,
     cli_data.simulate,
@@ -61,6 +63,7 @@ for command in (
     cli_schedule.tick,
     cli_schedule.worker,
     cli_schedule.run,
+    cli_house.gc,
 ):
     app.command()(command)
 app.command(hidden=True)(cli_schedule.stage)

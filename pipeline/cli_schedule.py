@@ -117,11 +117,13 @@ def schedule_why(name: str, limit: int = 20, as_json: JsonFlag = False) -> None:
 
 
 def tick(as_json: JsonFlag = False) -> None:
-    """Queue the runs that are due. Harmless however often and wherever it is called: cron may do it every minute."""
+    """Queue the runs that are due, and deliver notifications. Harmless however often and wherever it is called."""
+    from .notify import deliver
     from .scheduler import tick as tick_now
 
     with opened(quiet=as_json) as ctx:
         ticked = tick_now(ctx, clock.now())
+        deliver(ctx)
     if as_json:
         print_json([one.__dict__ for one in ticked])
     else:
@@ -141,12 +143,15 @@ def worker(
     ticking: Annotated[bool, typer.Option("--tick", help="Tick every minute, too: no cron is needed.")] = False,
 ) -> None:
     """Do queued runs, one at a time. SIGTERM hands the run back."""
+    from .notify import problem
     from .scheduler import tick as tick_now
     from .worker import Worker, default_device
 
     with opened() as ctx:
         made = Worker(ctx, device or default_device())
         ctx.say(f"worker {made.terms.owner} on {made.terms.device}")
+        if told := problem(ctx.workspace.settings):
+            ctx.say(escape(f"nobody will be told anything: {told}"))
         made.work(once, (lambda: tick_now(ctx, clock.now())) if ticking else None)
 
 
@@ -171,6 +176,7 @@ def run(
             )
         with made.until_told():
             made.carry_out(leased)
+        made.courier.finish()
         with reading(ctx.engine) as session:
             ended = runs.get(session, ordered.id)
     print_json(ended.summary)

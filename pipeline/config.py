@@ -27,8 +27,10 @@ from .sections import (
     LoopSection,
     LoraSection,
     ModelSection,
+    NotifySection,
     PpoSection,
     PromptsSection,
+    RetentionSection,
     RewardSection,
     RlooSection,
     RlSection,
@@ -42,6 +44,8 @@ from .sections import (
 )
 
 CONFIG_NAME = "prefloop.toml"
+# Of where the work is done and whom it is told, not of the work: no run keeps it. Some of it is secret.
+NOT_RECORDED = {"store_url", "worker", "notify", "retention"}
 
 
 class Settings(BaseSettings):
@@ -77,6 +81,8 @@ class Settings(BaseSettings):
     drift: DriftSection = DriftSection()
     serve: ServeSection = ServeSection()
     worker: WorkerSection = WorkerSection()
+    notify: NotifySection = NotifySection()
+    retention: RetentionSection = RetentionSection()
 
     @classmethod
     def settings_customise_sources(

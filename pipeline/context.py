@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 
 from db import versions
-from db.engine import writing
+from db.engine import reading, writing
 from db.tables import Version
 
+from .checkpoints import ADAPTER_FILE
+from .errors import PrefloopError
 from .workspace import Workspace
 
 if TYPE_CHECKING:  # torch stays out until a model is wanted
@@ -33,6 +36,7 @@ class Context:
     actor: str = "cli"
     recipe_run_id: int | None = None  # the run of a recipe whose stage this is
     _loaded: tuple[int, LanguageModel] | None = field(default=None, repr=False)
+    _in_use: dict[Path, IO[bytes]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def base(self) -> BaseModel:
@@ -47,8 +51,24 @@ class Context:
             return versions.ensure_base(session, self.base.name, self.base.sha256, actor=self.actor)
 
     def adapter(self, version: Version) -> Path | None:
-        """The folder of the version's adapter; None for a bare base."""
-        return self.workspace.artifacts / version.adapter_path if version.adapter_path else None
+        """The folder of the version's adapter; None for a bare base. `prefloop gc` leaves it alone from now on.
+
+        Raises PrefloopError for one that was removed.
+        """
+        if version.adapter_path is None:
+            return None
+        folder = self.workspace.artifacts / version.adapter_path
+        if folder not in self._in_use and (folder / ADAPTER_FILE).is_file():
+            self._in_use[folder] = file = (folder / ADAPTER_FILE).open("rb")
+            fcntl.flock(file, fcntl.LOCK_SH)  # until this process ends
+        if not (folder / ADAPTER_FILE).is_file():
+            with reading(self.engine) as session:
+                version = versions.get(session, version.id)  # what was read before may be old
+            if version.adapter_removed_at is not None:
+                raise PrefloopError(
+                    f"{versions.without_adapter(version)}; use another version, or train one anew with another seed"
+                )
+        return folder
 
     def language_model(self, version: Version) -> LanguageModel:
         """The policy in memory. One at a time: the one before is let go."""

@@ -12,7 +12,7 @@ from db.engine import head as newest_revision
 from db.engine import open_engine, sqlite_facts
 from db.engine import revision as store_revision
 
-from . import embedded_model
+from . import embedded_model, notify
 from .workspace import Workspace
 
 Level = Literal["ok", "warning", "problem"]
@@ -29,7 +29,15 @@ class Finding:
 
 def examine(workspace: Workspace) -> list[Finding]:
     """All findings, the good ones included. Loads no model and changes nothing."""
-    return [_store(workspace), *_sqlite(workspace), _disk(workspace), _memory(), _precision(), _model(workspace)]
+    return [
+        _store(workspace),
+        *_sqlite(workspace),
+        _disk(workspace),
+        _memory(),
+        _precision(),
+        _model(workspace),
+        *_notifications(workspace),
+    ]
 
 
 def _store(workspace: Workspace) -> Finding:
@@ -111,3 +119,11 @@ def _model(workspace: Workspace) -> Finding:
     return Finding(
         "warning", "model", f"{embedded_model.NAME} is not fetched yet", "it is on first use, with a network (93 MB)"
     )
+
+
+def _notifications(workspace: Workspace) -> list[Finding]:
+    if not notify.wanted(workspace.settings.notify).receivers:
+        return []
+    if problem := notify.problem(workspace.settings):
+        return [Finding("problem", "notify", problem, "see docs/housekeeping.md, and try it: `prefloop notify test`")]
+    return [Finding("ok", "notify", "configured; `prefloop notify test` tries it")]

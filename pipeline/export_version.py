@@ -13,10 +13,9 @@ from pathlib import Path
 from db.tables import Version
 
 from . import language_model, model_card
-from .checkpoints import file_sha256
+from .checkpoints import ADAPTER_FILE, file_sha256
 from .context import Context
 from .errors import PrefloopError
-from .training import ADAPTER_FILE
 
 CONFIG_FILE = "adapter_config.json"
 

@@ -60,11 +60,14 @@ def named(ctx: Context, judge: str) -> str:
 
 
 def default_judge(ctx: Context) -> str:
-    """The newest reward model that is not stale and learned from a whole snapshot: one of a half watches others."""
+    """The newest reward model that is not stale and learned from a whole snapshot: one of a half watches others.
+
+    One without its adapter scores nothing any more.
+    """
     with reading(ctx.engine) as session:
         for version in reversed(versions.list_versions(session, "reward")):
             half = version.run_id is not None and runs.get(session, version.run_id).config.get("half")
-            if version.stale_reason is None and not half:
+            if version.stale_reason is None and version.adapter_removed_at is None and not half:
                 return f"reward:{version.name}"
     raise PrefloopError("no judge: there is no reward model yet; train one, or name one with --judge taste:NAME")
 

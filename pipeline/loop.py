@@ -17,12 +17,13 @@ from typing import Any, Literal
 
 from scipy import stats
 
-from db import comparisons, judgments, prompts, rounds, runs, versions
+from db import comparisons, judgments, notifications, prompts, rounds, runs, versions
 from db.engine import reading, writing
 from db.tables import Candidate, Prompt, Round, Version
 
 from .ask import ask, simulate
 from .compare import compare
+from .config import NOT_RECORDED
 from .context import Context
 from .draw import draw
 from .errors import PrefloopError
@@ -64,7 +65,7 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
     settings = ctx.workspace.settings
     parent = ensure_current(ctx)
     with writing(ctx.engine) as session:
-        round_ = rounds.ensure(session, loop, number, parent.id, settings.model_dump(exclude={"store_url"}))
+        round_ = rounds.ensure(session, loop, number, parent.id, settings.model_dump(exclude=NOT_RECORDED))
         if round_.summary is not None:
             return round_.summary
         parent = versions.get(session, round_.parent_version_id)
@@ -96,8 +97,12 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
         if annotators == "simulated":
             simulate(ctx, settings.simulate, settings.seed, round_)
         else:
-            with reading(ctx.engine) as session:
+            with writing(ctx.engine) as session:
                 owed = comparisons.open_count(session, round_.id, kind="human")
+                if owed:
+                    text = f"round {number} of loop {loop} waits for {owed} judgments"
+                    subject = f"round {round_.id} needs labels"
+                    notifications.tell(session, "needs-labels", subject, text, {"loop": loop, "round": number})
             if owed:
                 raise LabelsOwed(number, owed)
     with reading(ctx.engine) as session:

@@ -15,7 +15,7 @@ from db.engine import reading, writing
 from db.tables import Prompt, Run, Version
 
 from .compare import compare
-from .config import overridden
+from .config import NOT_RECORDED, overridden
 from .context import Context
 from .errors import PrefloopError
 from .pairs import PairPolicy, Shape
@@ -50,7 +50,7 @@ def _resolve(ctx: Context, run: Run, recipe: Recipe) -> dict[str, Any]:
     settings = ctx.workspace.settings
     with writing(ctx.engine) as session:
         resolved = {
-            "settings": settings.model_dump(mode="json", exclude={"store_url", "worker"}),
+            "settings": settings.model_dump(mode="json", exclude=NOT_RECORDED),
             "base_sha256": start.base_sha256,
             "start": start.name,
             "against": current.name,

@@ -117,7 +117,10 @@ def _take_over_checkpoints(ctx: Context, run: Run) -> None:
         for root in sorted((ctx.workspace.artifacts / str(old.folder)).glob("*" + checkpoints.SUFFIX)):
             newest = checkpoints.newest_verified(root)
             if newest is not None:
-                root.rename(ctx.workspace.artifacts / f"runs/{run.id}" / root.name)
+                try:
+                    root.rename(ctx.workspace.artifacts / f"runs/{run.id}" / root.name)
+                except FileNotFoundError:  # `prefloop gc` was first
+                    continue
                 ctx.say(f"goes on from step {checkpoints.step_of(newest)} of run {old.id}, which ended early")
                 return
 

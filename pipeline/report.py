@@ -13,14 +13,17 @@ from db import comparisons, judgments, prompts, runs, snapshots, versions
 from db.engine import reading
 from db.tables import Version
 
+from . import notify
 from .context import Context
 from .doctor import Finding
+from .garbage import Garbage
 
 PLAIN: dict[str, Any] = {"box": None, "padding": (0, 2, 0, 0)}  # no frames: more fits into 80 columns
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 def status(ctx: Context) -> dict[str, Any]:
+    told = notify.standing(ctx)
     with reading(ctx.engine) as session:
         current = versions.current(session)
         counted = judgments.counts(session)
@@ -35,6 +38,7 @@ def status(ctx: Context) -> dict[str, Any]:
             "versions": [version.name for version in versions.list_versions(session)],
             "current": current.name if current else None,
             "last_run": {"id": newest[0].id, "stage": newest[0].stage, "state": newest[0].state} if newest else None,
+            **({"notifications": told} if told else {}),
         }
 
 
@@ -146,6 +150,7 @@ def version_rows(ctx: Context) -> list[dict[str, Any]]:
             "run": row.run_id,
             "sha256": (row.adapter_sha256 or row.base_sha256)[:8],
             "stale": row.stale_reason,
+            "adapter": "removed" if row.adapter_removed_at else "there" if row.adapter_path else None,
             "created": f"{row.created_at:%m-%d %H:%M}",
         }
         for row in rows
@@ -187,11 +192,12 @@ def print_version(console: Console, ctx: Context, version: Version) -> None:
         run = runs.get(session, version.run_id) if version.run_id else None
         parent = versions.get(session, version.parent_id) if version.parent_id else None
     folder = ctx.workspace.artifacts / run.folder if run and run.folder else None
+    adapter = f"{ctx.workspace.artifacts / version.adapter_path}" if version.adapter_path else None
     facts: dict[str, Any] = {
         "version": f"{version.name} ({version.kind})",
         "base": f"{version.base_model} {version.base_sha256[:12]}",
         "parent": parent.name if parent else None,
-        "adapter": f"{ctx.workspace.artifacts / version.adapter_path}" if version.adapter_path else None,
+        "adapter": adapter if version.adapter_removed_at is None else versions.without_adapter(version),
         "sha256": version.adapter_sha256,
         "snapshot": version.snapshot_id,
         "run": f"{run.id}: {run.summary}" if run else None,
@@ -202,6 +208,18 @@ def print_version(console: Console, ctx: Context, version: Version) -> None:
     for key, value in facts.items():
         if value is not None:
             table.add_row(key, escape(str(value)))
+    console.print(table)
+
+
+def print_garbage(console: Console, found: Sequence[Garbage], title: str) -> None:
+    """What goes, why, and how much that is."""
+    table = Table(title=title, title_justify="left", **PLAIN)
+    for name in ("what", "where", "why"):
+        table.add_column(name, overflow="fold")
+    table.add_column("MB", justify="right")
+    for each in found:
+        table.add_row(each.kind, escape(each.path), escape(each.why), f"{each.bytes / 1e6:,.1f}")
+    table.add_row("all", "", "", f"{sum(each.bytes for each in found) / 1e6:,.1f}")
     console.print(table)
 
 

@@ -23,13 +23,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import set_seed
 
+from .checkpoints import ADAPTER_FILE
 from .errors import PrefloopError
 from .language_model import LanguageModel, batches_of_like_length, load_tokenizer, resolve_dtype
 from .policy_model import load_base
 from .ppo import spread, token_entropy, token_logprobs
 from .reward_model import sequence_ids
 from .rewards import Row
-from .training import ADAPTER_FILE, LoraSettings
+from .training import LoraSettings
 
 POLICY, REFERENCE, REWARD = "default", "reference", "reward"  # names of adapters; peft saves "default" without a folder
 SCORE_WEIGHT = "base_model.model.score.weight"

@@ -18,7 +18,7 @@ POLL = 0.5  # seconds
 def new_text(ctx: Context, run_id: int, follow: bool) -> Iterator[str]:
     """The logs of a recipe's stages in order, or of the one stage that the run is; `follow` goes on until it is over.
 
-    Raises PrefloopError for a run whose output went to a terminal.
+    Raises PrefloopError for a run whose output went to a terminal, and for one that is over and has none.
     """
     folder, pattern = _where(ctx, run_id)
     read: dict[Path, int] = {}  # bytes
@@ -34,6 +34,8 @@ def new_text(ctx: Context, run_id: int, follow: bool) -> Iterator[str]:
             if new:
                 read[path] = read.get(path, 0) + len(new)
                 yield new.decode(errors="replace")
+        if over and not read:
+            raise PrefloopError(f"run {run_id} has no logs: it never began, or they were removed (retention.log_days)")
         if over or not follow:
             return
         time.sleep(POLL)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 
-from db import judgments, schedules, snapshots, versions
+from sqlalchemy.orm import Session
+
+from db import comparisons, judgments, notifications, schedules, snapshots, versions
 from db.engine import reading, writing
 from db.tables import Run, Schedule, Version
 
@@ -34,6 +36,7 @@ class _Decision:
     start: bool
     reason: str
     slot: datetime | None  # the due time that this settles; None: asked again at the next tick
+    short_of_pairs: bool = False  # it waits for people's judgments
 
 
 def tick(ctx: Context, now: datetime) -> list[Ticked]:
@@ -52,6 +55,8 @@ def _tick(ctx: Context, schedule: Schedule, now: datetime) -> Ticked:
     with writing(ctx.engine) as session:
         if not decision.start:
             schedules.wait(session, schedule.id, seen, decision.reason, now, decision.slot)
+            if decision.short_of_pairs:
+                _say_if_nothing_is_left_to_label(session, schedule, seen, decision.reason)
             return Ticked(schedule.name, None, decision.reason)
         assert decision.slot is not None, "what is started is started for a slot"
         config = {"recipe": schedule.recipe, "judgments_up_to": judgments.newest_id(session)}
@@ -78,7 +83,18 @@ def _decide(ctx: Context, schedule: Schedule, last: Run | None, now: datetime) -
     met = [trigger for trigger in triggers if trigger.met]
     words = "; ".join(filter(None, [due, *(trigger.words for trigger in met or triggers)]))
     start = bool(met) or not triggers
-    return _Decision(start, words, slot if start or schedule.cron is not None else None)
+    short = not start and schedule.new_pairs is not None and schedule.recipe["annotators"] == "human"
+    return _Decision(start, words, slot if start or schedule.cron is not None else None, short)
+
+
+def _say_if_nothing_is_left_to_label(session: Session, schedule: Schedule, after: int | None, reason: str) -> None:
+    """It waits for pairs that nobody can give: people are told, once for each lot of questions that ran out."""
+    if comparisons.open_count(session, kind="human"):
+        return
+    newest = comparisons.newest_id(session, "train")
+    subject = f"schedule {schedule.id} needs labels after run {after or 0} and question {newest}"
+    text = f"schedule {schedule.name} waits ({reason}), and nothing is left to label; `prefloop generate` asks more"
+    notifications.tell(session, "needs-labels", subject, text, {"schedule": schedule.name, "waits": reason})
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from db.words import NotificationEvent
 
 
 class Section(BaseModel):
@@ -271,3 +273,36 @@ class WorkerSection(Section):
         60.0, ge=0, description="seconds before the second attempt; doubled for each further"
     )
     min_free_gb: float = Field(2.0, ge=0, description="gigabytes that must be free on the disk before a run is begun")
+
+
+class RetentionSection(Section):
+    checkpoints: int = Field(
+        1, ge=0, description="newest kept of each run that failed or was cancelled; the same work goes on from there"
+    )
+    adapters: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        "all", description='newest policies and reward models kept beside those that are needed; "all" keeps every one'
+    )
+    log_days: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        "all", description='days that the logs of scheduled runs are kept; "all" keeps them for good'
+    )
+    after_run: bool = Field(False, description="whether a worker makes room after each run, as `prefloop gc` does")
+
+
+class NotifySection(Section):
+    url: str = Field("", description="where events are posted, https://host/path; empty: no webhook")
+    hosts: tuple[str, ...] = Field((), description='hosts that url may name, for instance ["hooks.example.com"]')
+    private_hosts: tuple[str, ...] = Field(
+        (), description="hosts that url may name though they stand in your own network; plain http is allowed to them"
+    )
+    secret_variable: str = Field(
+        "", description="environment variable with the secret that signs, whsec_...; empty: not signed"
+    )
+    command: tuple[str, ...] = Field(
+        (), description="program with arguments that gets each event on stdin; empty: no command"
+    )
+    events: tuple[NotificationEvent, ...] = Field(get_args(NotificationEvent), description="that are told")
+    timeout_seconds: float = Field(10.0, gt=0, description="seconds for one attempt")
+    attempts: int = Field(8, ge=1, description="after which an event is given up")
+    backoff_seconds: float = Field(
+        30.0, ge=0, description="seconds before the second attempt; doubled for each further"
+    )

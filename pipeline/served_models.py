@@ -17,13 +17,12 @@ from db.engine import reading
 from db.tables import Version
 
 from . import language_model
-from .checkpoints import file_sha256
+from .checkpoints import ADAPTER_FILE, file_sha256
 from .config import Settings
 from .context import Context
 from .errors import PrefloopError
 from .generate import Sampling
 from .language_model import LanguageModel
-from .training import ADAPTER_FILE
 
 CURRENT = "current"
 
@@ -62,6 +61,11 @@ class ServedModels:
         for known, version in listed:
             if known == name:
                 return version
+        with reading(self.ctx.engine) as session:
+            removed = [row for row in versions.list_versions(session, "policy") if row.adapter_removed_at is not None]
+        for version in removed:
+            if version.name == name:
+                raise PrefloopError(f"{versions.without_adapter(version)}; ask another model")
         known_names = ", ".join(known for known, _ in listed) or "none; run `prefloop loop`, or `prefloop demo`"
         raise PrefloopError(f"there is no model {name!r} here; known: {known_names}")
 
@@ -90,4 +94,4 @@ class ServedModels:
         return self.base
 
     def _fits(self, version: Version) -> bool:
-        return version.base_sha256 == self.ctx.base.sha256
+        return version.base_sha256 == self.ctx.base.sha256 and version.adapter_removed_at is None

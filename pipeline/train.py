@@ -189,7 +189,10 @@ def train_version(
     done = finished_run(ctx, mark)
     if done is not None:
         with reading(ctx.engine) as session:
-            return versions.made_by(session, done.id)
+            made = versions.made_by(session, done.id)
+        if made.adapter_removed_at is not None:
+            ctx.say(f"{versions.without_adapter(made)}, and this would make it again; another seed makes a new one")
+        return made
     ctx.release_models()
     config = {**config, **(note or {})}
     with recorded(ctx, stage, config, seed, mark, snapshot, parent, round_) as run, ctx.progress() as progress:

@@ -24,7 +24,7 @@ from accelerate.utils import reduce
 from db.hashing import canonical_json, sha256_text
 
 from . import checkpoints, ppo, ppo_state, ppo_update, roles
-from .checkpoints import file_sha256
+from .checkpoints import ADAPTER_FILE, file_sha256
 from .errors import PrefloopError
 from .language_model import best_device
 from .ppo_settings import PpoSettings
@@ -32,7 +32,7 @@ from .ppo_state import Start, State
 from .rewards import Score
 from .rollout import Experience, PromptRow, check_prompts, evaluate, requests_of_step, roll_out
 from .stopping import Stopped, on_sigterm
-from .training import ADAPTER_FILE, OnMetrics, TrainResult, peak_memory_bytes
+from .training import OnMetrics, TrainResult, peak_memory_bytes
 
 SAMPLES_FILE = "samples.jsonl"
 SAMPLES_A_STEP = 4  # completions, for people to read

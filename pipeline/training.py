@@ -20,7 +20,7 @@ import torch
 from peft import LoraConfig
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
-from .checkpoints import file_sha256
+from .checkpoints import ADAPTER_FILE, file_sha256
 from .errors import PrefloopError
 from .language_model import best_device, resolve_dtype
 from .trainer_checkpoints import train_with_checkpoints
@@ -30,7 +30,6 @@ OnMetrics = Callable[[list[Metric], float], None]  # new metrics, share of the t
 
 VARIANTS = ("lora", "rslora", "dora")
 CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # PEFT's initialisations that do
-ADAPTER_FILE = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)

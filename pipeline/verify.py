@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from db import judgments, prompts, snapshots, versions
 from db.engine import reading, sqlite_integrity
 from db.hashing import canonical_json, sha256_text
-from db.runs import list_runs
 
-from . import checkpoints, embedded_model
-from .checkpoints import file_sha256
+from . import embedded_model, garbage
+from .checkpoints import ADAPTER_FILE, file_sha256
 from .context import Context
 from .pairs import PairPolicy
 from .snapshot import build_rows
@@ -61,12 +60,10 @@ def _snapshots(ctx: Context) -> Iterator[Damage]:
 
 
 def _adapters(ctx: Context) -> Iterator[Damage]:
-    from .training import ADAPTER_FILE
-
     with reading(ctx.engine) as session:
         rows = versions.list_versions(session)
     for version in rows:
-        if version.adapter_path is None:
+        if version.adapter_path is None or version.adapter_removed_at is not None:
             continue
         path = ctx.workspace.artifacts / version.adapter_path / ADAPTER_FILE
         if not path.is_file():
@@ -76,21 +73,8 @@ def _adapters(ctx: Context) -> Iterator[Damage]:
 
 
 def _orphans(ctx: Context) -> Iterator[Damage]:
-    """Folders of runs that the store does not know, adapters that no version names, checkpoints of finished runs."""
-    with reading(ctx.engine) as session:
-        known = list_runs(session, limit=1_000_000)
-        folders = {run.folder for run in known}
-        finished = {run.folder for run in known if run.state == "finished"}
-        adapters = {version.adapter_path for version in versions.list_versions(session)}
-    runs = ctx.workspace.artifacts / "runs"
-    for path in sorted(runs.iterdir()) if runs.is_dir() else ():
-        relative = f"runs/{path.name}"
-        if relative not in folders:
-            yield Damage("orphan", relative, "belongs to no run; delete it")
-        elif (path / "adapter").exists() and f"{relative}/adapter" not in adapters:
-            yield Damage("orphan", f"{relative}/adapter", "belongs to no version; delete it")
-        for left in path.glob("*" + checkpoints.SUFFIX) if relative in finished else ():
-            yield Damage("orphan", f"{relative}/{left.name}", "its run has finished; delete it")
+    for path, why in garbage.orphans(ctx):
+        yield Damage("orphan", path, f"{why}; `prefloop gc` removes it")
 
 
 def _model_cache(ctx: Context) -> Iterator[Damage]:

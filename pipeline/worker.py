@@ -17,6 +17,7 @@ over begins where it was left. The heartbeat needs no thread: the worker does no
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -38,12 +39,15 @@ from db.engine import reading, writing
 from db.run_queue import Heartbeat, Terms
 from db.tables import Run
 
+from . import garbage
 from .context import Context, code_version
 from .errors import PrefloopError
+from .notify import Courier
 from .recipe import Stage, fit
 
 POLL = 0.5  # seconds between two looks at the stage, the store and the signals
 IDLE = 2.0  # seconds between two looks for a run
+SURVEY = 600.0  # seconds between two looks at what could be removed, while the disk is full
 STOP = 3.0  # seconds that a cancelled stage has to end by itself
 GRACE = 30.0  # seconds that a stage has to save a checkpoint when its worker is told to end
 REFUSED = 3  # exit status of a stage whose error a person has to mend: no use to try it again
@@ -69,6 +73,8 @@ class Worker:
     def __post_init__(self) -> None:
         settings = self.ctx.workspace.settings.worker
         self.backoff, self.min_free_gb = settings.backoff_seconds, settings.min_free_gb
+        self.courier = Courier(self.ctx)
+        self.removable, self.surveyed = 0.0, -math.inf  # gigabytes, and when they were counted
         self.terms = Terms(
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             device=f"{socket.gethostname()}:{self.device}",
@@ -85,6 +91,7 @@ class Worker:
                 if every_minute is not None and time.monotonic() - ticked >= 60:
                     ticked = time.monotonic()
                     every_minute()
+                self.courier.look()
                 full = self.too_full()
                 if full and full != said:
                     self.ctx.say(full)
@@ -93,9 +100,13 @@ class Worker:
                 if run is not None:
                     self.carry_out(run)
                     taken += 1
+                    if self.ctx.workspace.settings.retention.after_run:
+                        self.make_room()
                 if once:
                     break
                 self.rest(0 if run is not None else IDLE)
+            if not self.told_to_end:
+                self.courier.finish()
         return taken
 
     @contextmanager
@@ -124,8 +135,25 @@ class Worker:
             return ""
         return (
             f"{free:.1f} GB are free in {self.ctx.workspace.artifacts}, and a run is begun with {floor:g} or more "
-            "(worker.min_free_gb); make room"
+            f"(worker.min_free_gb); make room: `prefloop gc` would free {self.removable_gb():.1f} GB"
         )
+
+    def removable_gb(self) -> float:
+        """What `prefloop gc` would free, looked for now and then: it reads every checkpoint."""
+        if time.monotonic() - self.surveyed >= SURVEY:
+            self.removable = sum(each.bytes for each in garbage.survey(self.ctx)) / 1e9
+            self.surveyed = time.monotonic()
+        return self.removable
+
+    def make_room(self) -> None:
+        """What `[retention]` asks for. The run is over, and nothing that goes wrong here is about it."""
+        try:
+            gone = garbage.collect(self.ctx, garbage.survey(self.ctx))
+        except (OSError, OperationalError) as error:
+            self.ctx.say(f"no room could be made: {error}")
+            return
+        if gone:
+            self.ctx.say(f"made room: {sum(each.bytes for each in gone) / 1e9:.1f} GB")
 
     def lease(self, only: int | None = None) -> Run | None:
         with writing(self.ctx.engine) as session:
@@ -193,6 +221,8 @@ class Worker:
             due = now - beat >= self.terms.seconds / 4
             said = self.heartbeat(run, due, silent_for=now - beat)
             beat = now if due and said == "go on" else beat
+            if due:
+                self.courier.look()
             if said == "lost":
                 return "lost", "the lease is another worker's"
             if said == "cancel":

@@ -16,7 +16,7 @@ from rich.console import Console
 from sqlalchemy import Engine, func, select, text
 from typer.testing import CliRunner
 
-from db import annotators, comparisons, judgments, prompts, queues, rounds, runs, snapshots, versions
+from db import annotators, comparisons, judgments, notifications, prompts, queues, rounds, runs, snapshots, versions
 from db.engine import reading, writing
 from db.tables import Assignment, Candidate, Comparison, Judgment, Run, Version
 from db.words import QueueKind
@@ -189,6 +189,11 @@ def test_people_s_judgments_train_by_one_flag_and_the_loop_waits_for_them(ctx: C
     with pytest.raises(LabelsOwed) as waiting:
         run_round(ctx, "people", 1, "human")
     assert waiting.value.owed > 0
+    with pytest.raises(LabelsOwed):
+        run_round(ctx, "people", 1, "human")
+    with reading(ctx.engine) as session:  # people are told once
+        (told,) = notifications.newest(session, notifications.Wanted(("webhook",), ("needs-labels",)))
+    assert told.payload["text"] == f"round 1 of loop people waits for {waiting.value.owed} judgments"
     with writing(ctx.engine) as session:
         me = annotators.ensure(session, "me", "human").id
     for _ in range(waiting.value.owed):

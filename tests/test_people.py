@@ -22,6 +22,7 @@ from db import (
     comparisons,
     evaluations,
     judgments,
+    notifications,
     prompts,
     queues,
     versions,
@@ -93,6 +94,9 @@ def test_people_are_asked_once_and_asking_ends_when_their_votes_decide(ctx: Cont
     assert asked is not None
     assert (asked.asked, standing.evidence, standing.owed, standing.decided) == (30, None, 30, False)
     assert ask_people(ctx, a, b, Wanted(prompts=30))[0].asked == 0  # type: ignore[union-attr]
+    with reading(ctx.engine) as session:  # people are told once
+        (told,) = notifications.newest(session, notifications.Wanted(("webhook",), ("needs-labels",)))
+    assert told.payload["text"] == "an evaluation of v1 and v0 waits for 30 judgments"
     vote(ctx, "ann", "v1", 2)
     early = settle(ctx, a, b)
     assert early.evidence is not None

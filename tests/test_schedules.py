@@ -11,10 +11,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db import annotators, judgments, run_queue, runs, schedules, versions
+from db import annotators, judgments, notifications, run_queue, runs, schedules, versions
 from db.comparisons import next_assignment
 from db.engine import reading, writing
 from db.errors import StoreError
+from db.notifications import Wanted
 from db.run_queue import Terms
 from db.schedules import When
 from db.tables import Run
@@ -178,6 +179,32 @@ def test_a_trigger_counts_new_agreed_pairs_and_says_what_is_missing(ctx: Context
         ("0 of 3 new agreed pairs", 1),
         ("2 of 3 new agreed pairs; 2 conflicted", 1),
     ]
+
+
+def test_people_are_told_once_that_nothing_is_left_to_label(ctx: Context, ask: Ask, monday: datetime) -> None:
+    add(ctx.engine, When(new_pairs=50))
+
+    def told() -> list[str]:
+        for minute in range(2):
+            tick(ctx, monday + timedelta(minutes=minute))
+        with reading(ctx.engine) as session:
+            found = notifications.newest(session, Wanted(("webhook",), ("needs-labels",)))
+        return [row.payload["data"]["waits"] for row in found[::-1]]
+
+    with writing(ctx.engine) as session:
+        ask(session, 2)
+    assert told() == [], "they can go on"
+    with writing(ctx.engine) as session:
+        judge(session, "ann", "ll")
+    (first,) = told()
+    assert first.endswith("of 50 new agreed pairs")
+    with writing(ctx.engine) as session:
+        ask(session, 4)
+        judge(session, "ann", "l")
+    assert told() == [first]
+    with writing(ctx.engine) as session:
+        judge(session, "ann", "l")
+    assert len(told()) == 2
 
 
 def test_a_reward_model_is_wanted_where_there_is_none(ctx: Context, ask: Ask, monday: datetime) -> None:

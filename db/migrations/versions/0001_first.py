@@ -203,8 +203,12 @@ def upgrade() -> None:
         sa.Column("run_id", sa.Integer(), nullable=True),
         sa.Column("snapshot_id", sa.Integer(), nullable=True),
         sa.Column("stale_reason", sa.String(), nullable=True),
+        sa.Column("adapter_removed_at", _MOMENT, nullable=True),
         sa.Column("created_at", _MOMENT, nullable=False),
         sa.CheckConstraint("(adapter_path IS NULL) = (adapter_sha256 IS NULL)", name=op.f("ck_version_adapter_whole")),
+        sa.CheckConstraint(
+            "adapter_path IS NOT NULL OR adapter_removed_at IS NULL", name=op.f("ck_version_adapter_was_there")
+        ),
         sa.ForeignKeyConstraint(["parent_id"], ["version.id"], name=op.f("fk_version_parent_id_version")),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name="fk_version_run_id_run", use_alter=True),
         sa.ForeignKeyConstraint(["snapshot_id"], ["snapshot.id"], name=op.f("fk_version_snapshot_id_snapshot")),
@@ -548,6 +552,33 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_snapshot_judgment_judgment_id"), "snapshot_judgment", ["judgment_id"])
 
+    events = ("finished", "failed", "cancelled", "promoted", "rolled-back", "stale", "needs-labels")
+    op.create_table(
+        "notification",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("event", _word("event", *events), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("receiver", _word("receiver", "webhook", "command"), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("payload", sa.JSON(), nullable=False),
+        sa.Column("state", _word("state", "pending", "delivered", "given_up"), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_try_at", _MOMENT, nullable=False),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.Column("settled_at", _MOMENT, nullable=True),
+        sa.CheckConstraint("(state = 'pending') = (settled_at IS NULL)", name=op.f("ck_notification_settled_once")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notification")),
+        sa.UniqueConstraint("subject", "receiver", name=op.f("uq_notification_subject_receiver")),
+    )
+    op.create_index(
+        "ix_notification_pending",
+        "notification",
+        ["next_try_at"],
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    )
+
     dialect = op.get_bind().dialect.name
     if dialect == "postgresql":
         # version and run point at each other; SQLite takes the reference above before its target exists.
@@ -562,6 +593,7 @@ def downgrade() -> None:
     if dialect == "postgresql":
         op.drop_constraint("fk_version_run_id_run", "version", type_="foreignkey")
     for table in (
+        "notification",
         "snapshot_judgment",
         "judgment",
         "draft",
