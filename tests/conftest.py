@@ -1,6 +1,7 @@
 """Every test that takes `store_url` or `engine` runs twice: on SQLite and on a real PostgreSQL."""
 
 import functools
+import gc
 import os
 import shutil
 import tempfile
@@ -26,15 +27,26 @@ from pipeline.environment import prepare
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
+
 
 def pytest_configure(config: pytest.Config) -> None:
     prepare()
     settings.register_profile("any machine", deadline=None)  # a busy one may take its time over an example
     settings.load_profile("any machine")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices, and as many workers as cores
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 2**30:
+        # On a disk each of the many commits waits for 8 ms, of which nothing is learned.
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     # pytest-alembic binds its tests to tests/conftest.py by a way that pytest 9.2 has closed, and collection fails.
     # test_migrations.py imports them instead.
     config.option.pytest_alembic_tests_path = "nowhere"
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: no collection of garbage has to go through it, and each training asks for one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
