@@ -1,5 +1,7 @@
 """Every test that takes `store_url` or `engine` runs twice: on SQLite and on a real PostgreSQL."""
 
+import functools
+import gc
 import os
 import shutil
 import tempfile
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.orm import Session
@@ -24,15 +27,26 @@ from pipeline.environment import prepare
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
+
 
 def pytest_configure(config: pytest.Config) -> None:
     prepare()
     settings.register_profile("any machine", deadline=None)  # a busy one may take its time over an example
     settings.load_profile("any machine")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices, and as many workers as cores
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 2**30:
+        # On a disk each of the many commits waits for 8 ms, of which nothing is learned.
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     # pytest-alembic binds its tests to tests/conftest.py by a way that pytest 9.2 has closed, and collection fails.
     # test_migrations.py imports them instead.
     config.option.pytest_alembic_tests_path = "nowhere"
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: no collection of garbage has to go through it, and each training asks for one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -110,9 +124,8 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated file to copy: faster than migrating for every test."""
-    file = tmp_path_factory.mktemp("template") / "store.db"
-    open_store(f"sqlite:///{file}").dispose()  # the last connection to close writes the log back into the file
-    return file
+    # The last connection to close writes the log back into the file.
+    return made_once(tmp_path_factory, "template.db", lambda file: open_store(f"sqlite:///{file}").dispose())
 
 
 @pytest.fixture(scope="session")
@@ -139,6 +152,7 @@ def postgresql_server() -> Iterator[URL]:
         url = make_url(server.get_uri())
         run_sql(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # tests lose nothing of value
         yield url
+        admin(url).dispose()
         server.cleanup()
 
 
@@ -152,11 +166,15 @@ def new_database(server: URL, template: str) -> Iterator[str]:
 
 
 def run_sql(server: URL, *statements: str) -> None:
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
+    with admin(server).connect() as connection:
         for statement in statements:
             connection.execute(text(statement))
-    admin.dispose()
+
+
+@functools.cache
+def admin(server: URL) -> Engine:
+    """One connection for all databases that are made and dropped: to connect costs as much as to make one."""
+    return create_engine(server, isolation_level="AUTOCOMMIT")
 
 
 @pytest.fixture(scope="session")
@@ -176,4 +194,25 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny random model (see tiny_model.py)."""
     from tiny_model import build
 
-    return build(tmp_path_factory.mktemp("tiny-base"))
+    return made_once(tmp_path_factory, "tiny-base", build)
+
+
+@pytest.fixture(scope="session")
+def office_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file to copy, in which much has happened (see office_store.py)."""
+    import office_store
+
+    return made_once(tmp_path_factory, "office.db", lambda file: office_store.seed(f"sqlite:///{file}").dispose())
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A file or folder that the first process to want it makes for all of them."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    made = shared / name
+    with FileLock(shared / f"{name}.lock"):
+        if not made.exists():
+            make(shared / f"new-{name}")
+            (shared / f"new-{name}").rename(made)
+    return made

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from browser import Desk, Pair, Said, Server, question, said_by, seed, serving, sqlite_url
+from browser import Desk, Pair, Said, Server, profile_at, question, said_by, seed, serving, sqlite_url
 from playwright.sync_api import Browser, BrowserContext, expect
 from sqlalchemy import Engine, select
 
@@ -16,14 +16,6 @@ from db.engine import reading
 from db.tables import Assignment
 
 PAIRS: list[Pair] = [(question(f"question {n}"), f"one answer to {n}", f"another answer to {n}") for n in range(31)]
-
-
-@pytest.fixture(scope="module")
-def profile(browser: Browser) -> Iterator[BrowserContext]:
-    """One browser profile: the files of the page are fetched once for all tests."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    yield context
-    context.close()
 
 
 @dataclass(frozen=True)
@@ -43,6 +35,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with serving(url) as server:
         yield Site(server, engine)
     engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def profile(browser: Browser, site: Site) -> Iterator[BrowserContext]:
+    with profile_at(site.server, browser) as profile:
+        yield profile
 
 
 @pytest.fixture

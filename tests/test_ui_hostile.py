@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Desk, Server, question, said_by, serving, sqlite_url
-from playwright.sync_api import Browser, expect
+from browser import Desk, Server, profile_at, question, said_by, serving, sqlite_url
+from playwright.sync_api import Browser, BrowserContext, expect
 from sqlalchemy import Engine
 
 from db import annotators, candidates, comparisons, prompts, queues, versions
@@ -82,7 +82,7 @@ def listener() -> Iterator[Listener]:
 class Site:
     server: Server
     engine: Engine
-    browser: Browser
+    profiles: dict[bool, BrowserContext]  # one keeps to the policy, and one goes past it
     texts: dict[str, str]
 
 
@@ -103,8 +103,12 @@ def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser, listener: L
             candidates.store(session, base.id, {}, 0, answers)
             asked = [one.id for one in candidates.of_version(session, base.id, {}, 0, [prompt_id])]
             comparisons.create(session, queue.id, prompt_id, asked, overlap=99)
-    with serving(url) as server:
-        yield Site(server, engine, browser, texts)
+    with (
+        serving(url) as server,
+        profile_at(server, browser) as bound,
+        profile_at(server, browser, bypass_csp=True) as free,
+    ):
+        yield Site(server, engine, {True: bound, False: free}, texts)
     engine.dispose()
 
 
@@ -115,11 +119,11 @@ def test_hostile_text_does_nothing_and_the_page_can_be_used(
 ) -> None:
     listener.hits.clear()
     text = site.texts[kind]
-    context = site.browser.new_context(viewport={"width": 1280, "height": 800}, bypass_csp=not policy)
-    page = context.new_page()
+    profile = site.profiles[policy]
+    page = profile.new_page()
     opened: list[str] = []
     page.on("dialog", lambda dialog: opened.append(dialog.message))
-    context.on("page", lambda other: opened.append(other.url))
+    profile.on("page", lambda other: opened.append(other.url))
     name = f"{'p' if policy else 'n'}{list(HOSTILE).index(kind)} {text[:40]}"
     desk = Desk(page, name).open(site.server)
     page.locator("label.queue").nth(1 + list(HOSTILE).index(kind)).click()  # the first is everything
@@ -153,7 +157,7 @@ def test_hostile_text_does_nothing_and_the_page_can_be_used(
     assert opened == []
     assert listener.hits == []
     assert desk.hosts - {"blob", "data"} == {site.server.url.removeprefix("http://")}
-    context.close()
+    page.close()
     (said,) = [one for one in said_by(site.engine, annotators.clean_name(name)) if not one.corrects]
     assert (said.choice, said.rationale) == ("left", typed.replace("\x00", "\ufffd").strip())
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from browser import Desk, Said, Server, question, said_by, serving, sqlite_url
-from playwright.sync_api import Browser, expect
+from browser import Desk, Said, Server, profile_at, question, said_by, serving, sqlite_url
+from playwright.sync_api import Browser, BrowserContext, expect
 from sqlalchemy import Engine
 
 from db import annotators, candidates, comparisons, prompts, queues, versions
@@ -32,14 +32,13 @@ BOUNCE_MS = 250  # longer than a finger bounces
 class Site:
     server: Server
     engine: Engine
-    browser: Browser
 
     def said(self, desk: Desk) -> list[Said]:
         return said_by(self.engine, desk.name)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server whose store has a queue of each kind and asks everybody everything."""
     url = sqlite_url(tmp_path_factory.mktemp("store"))
     engine = open_store(url)
@@ -60,24 +59,28 @@ def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator
                 asked = [one.id for one in candidates.of_version(session, base.id, {}, 0, [prompt_id])]
                 comparisons.create(session, queue.id, prompt_id, asked, overlap=99)
     with serving(url) as server:
-        yield Site(server, engine, browser)
+        yield Site(server, engine)
     engine.dispose()
 
 
-@pytest.fixture
-def sit(site: Site, request: pytest.FixtureRequest) -> Iterator[Callable[..., Desk]]:
-    """Sits down to a queue, under the name of the test, in a browser profile of its own."""
-    contexts = []
+@pytest.fixture(scope="module")
+def profile(browser: Browser, site: Site) -> Iterator[BrowserContext]:
+    with profile_at(site.server, browser) as profile:
+        yield profile
 
-    def sit(queue: str | None, name: str | None = None, **options: Any) -> Desk:
-        context = site.browser.new_context(viewport={"width": 1280, "height": 800}, **options)
-        contexts.append(context)
-        desk = Desk(context.new_page(), name or request.node.name[5:60]).open(site.server)
+
+@pytest.fixture
+def sit(site: Site, profile: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Callable[..., Desk]]:
+    """Sits down to a queue, under the name of the test unless another is given."""
+    page = profile.new_page()
+
+    def sit(queue: str | None, name: str | None = None, scheme: Literal["light", "dark"] = "light") -> Desk:
+        page.emulate_media(color_scheme=scheme)
+        desk = Desk(page, name or request.node.name[5:60]).open(site.server)
         return desk.begin(queue) if queue else desk
 
     yield sit
-    for context in contexts:
-        context.close()
+    page.close()
 
 
 def test_a_queue_that_asks_for_the_strength_is_told_it_in_one_more_press(sit: Callable[..., Desk], site: Site) -> None:
@@ -224,7 +227,7 @@ def test_a_session_of_everything_shows_the_guidelines_of_each_queue(sit: Callabl
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_to_mend_on_any_screen(sit: Callable[..., Desk], scheme: str) -> None:
-    desk = sit(None, f"axe in the {scheme}", color_scheme=scheme)
+    desk = sit(None, f"axe in the {scheme}", scheme)
     found = {"start": violations(desk)}
     for queue in KINDS:
         desk.begin(queue)

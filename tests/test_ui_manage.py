@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import office_store
 import pytest
 from browser import question, seed
 from office_pages import PAGES, everything, html, page, pair_judgment, person, press, queue, sound
@@ -30,17 +29,10 @@ from labeling_ui import (
 from labeling_ui.office_quality import AgreementLine
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("office") / "store.db"
-    office_store.seed(f"sqlite:///{file}").dispose()
-    return file
-
-
 @pytest.fixture
-def office(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+def office(office_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """A copy of the store in which much has happened; the pages are opened on it."""
-    shutil.copy(template, tmp_path / "store.db")
+    shutil.copy(office_template, tmp_path / "store.db")
     monkeypatch.setenv("PREFLOOP_STORE_URL", f"sqlite:///{tmp_path / 'store.db'}")
     engine = open_engine(f"sqlite:///{tmp_path / 'store.db'}")
     yield engine

@@ -1,24 +1,26 @@
 """The manager pages in Chromium: they open, fit, can be read by everybody, fetch nothing from elsewhere, and work."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import compared_store
 import office_store
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import Server, serving
+from browser import Server, profile_at, serving
 from office_store import EVIL
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import Engine
 
 from db import annotators, browse, judgments, prompts, queues
 from db.browse import Wanted
-from db.engine import reading
+from db.engine import open_engine, reading
 
 PAGES = ("queues", "progress", "quality", "prompts", "data", "versions", "promotions", "read", "people")
-SCREENS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+SCREENS: list[tuple[int, Literal["light", "dark"]]] = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 _OVERFLOW = "document.querySelector('.stMain').scrollWidth - document.querySelector('.stMain').clientWidth"
 
 
@@ -30,9 +32,9 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    url = f"sqlite:///{tmp_path_factory.mktemp('office') / 'store.db'}"
-    engine = office_store.seed(url)
+def site(office_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    url = f"sqlite:///{shutil.copy(office_template, tmp_path_factory.mktemp('office'))}"
+    engine = open_engine(url)
     compared_store.add(engine)
     with reading(engine) as session:
         rows = judgments.current(session, "human")
@@ -84,19 +86,26 @@ def host(url: str) -> str:
     return scheme if scheme in ("blob", "data") else rest.removeprefix("//").partition("/")[0]
 
 
+@pytest.fixture(scope="module")
+def profile(browser: Browser, site: Site) -> Iterator[BrowserContext]:
+    with profile_at(site.server, browser) as profile:
+        yield profile
+
+
 @pytest.fixture
-def visit(browser: Browser, site: Site) -> Iterator[Visit]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    yield Visit(context.new_page(), site)
-    context.close()
+def visit(profile: BrowserContext, site: Site) -> Iterator[Visit]:
+    page = profile.new_page()
+    page.set_viewport_size({"width": 1280, "height": 900})
+    yield Visit(page, site)
+    page.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), SCREENS)
 def test_every_page_opens_fits_is_accessible_and_fetches_nothing_from_elsewhere(
-    browser: Browser, site: Site, width: int, scheme: str
+    visit: Visit, site: Site, width: int, scheme: Literal["light", "dark"]
 ) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-    visit = Visit(context.new_page(), site)
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.page.emulate_media(color_scheme=scheme)
     queries = {"data": f"&judgment={site.evil}", "versions": "&judge=reward:r1", "promotions": "&version=v3"}
     for name in PAGES:
         visit.open(name, queries.get(name, "")).unfold()
@@ -106,7 +115,6 @@ def test_every_page_opens_fits_is_accessible_and_fetches_nothing_from_elsewhere(
         assert visit.page.locator("[src*='evil.example.invalid'], [href*='evil.example.invalid']").count() == 0
     assert visit.hosts - {"blob", "data"} == {site.server.url.removeprefix("http://")}
     assert visit.dialogs == []
-    context.close()
 
 
 def test_hostile_texts_are_there_to_be_read(visit: Visit) -> None:

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import office_store
 import pytest
 from office_pages import everything, html, page, pair_judgment, person, press, sound
 from office_store import EVIL_NAME
@@ -19,17 +18,10 @@ from db.errors import StoreError
 from labeling_ui import office_data, office_people
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("office") / "store.db"
-    office_store.seed(f"sqlite:///{file}").dispose()
-    return file
-
-
 @pytest.fixture
-def office(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+def office(office_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """A copy of the store in which much has happened; the pages are opened on it."""
-    shutil.copy(template, tmp_path / "store.db")
+    shutil.copy(office_template, tmp_path / "store.db")
     monkeypatch.setenv("PREFLOOP_STORE_URL", f"sqlite:///{tmp_path / 'store.db'}")
     engine = open_engine(f"sqlite:///{tmp_path / 'store.db'}")
     yield engine
