@@ -25,7 +25,8 @@ from typing import IO, Any
 import psutil
 from sqlalchemy import Engine
 
-from db import clock
+from db import clock, runs
+from db.engine import reading
 from pipeline import worker
 from pipeline.environment import prepare
 
@@ -44,15 +45,19 @@ class Trouble:
 
 
 def start_worker(
-    root: Path, device: str = "cpu", ahead: timedelta = timedelta(), trouble: Trouble | None = None
+    root: Path,
+    device: str = "cpu",
+    ahead: timedelta = timedelta(),
+    trouble: Trouble | None = None,
+    all_runs: bool = False,
 ) -> BaseProcess:
-    """A worker that does one run, if there is one. Its clock is ahead of the machine's by so much."""
+    """A worker that does one run, if there is one, or stays until no run is left. Its clock is ahead by so much."""
     checkout = Path(worker.__file__).parent.parent
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(checkout / "tests"), str(checkout)])  # for the server to find us
     _machine.set_forkserver_preload(["forked", *(f"pipeline.{name}" for name in HEAVY)])
     try:
-        process = _machine.Process(target=_work, args=(root, device, ahead, trouble))
+        process = _machine.Process(target=_work, args=(root, device, ahead, trouble, all_runs))
         process.start()
     finally:
         if before is None:
@@ -84,7 +89,7 @@ def _alive(pid: int) -> bool:
     return False
 
 
-def _work(root: Path, device: str, ahead: timedelta, trouble: Trouble | None) -> None:
+def _work(root: Path, device: str, ahead: timedelta, trouble: Trouble | None, all_runs: bool) -> None:
     from test_loop import context
 
     prepare()
@@ -97,8 +102,17 @@ def _work(root: Path, device: str, ahead: timedelta, trouble: Trouble | None) ->
     worker.subprocess = SimpleNamespace(  # type: ignore[attr-defined]
         Popen=fork, PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT, TimeoutExpired=subprocess.TimeoutExpired
     )
-    worker.Worker(ctx, device).work(once=True)
+    one = worker.Worker(ctx, device)
+    one.work(once=True)
+    while all_runs and not one.told_to_end and _unfinished(engine):
+        if one.work(once=True) == 0:
+            time.sleep(0.05)
     engine.dispose()
+
+
+def _unfinished(engine: Engine) -> bool:
+    with reading(engine) as session:
+        return any(runs.list_runs(session, state=state) for state in ("queued", "running"))  # type: ignore[arg-type]
 
 
 class _Forked:
