@@ -41,6 +41,7 @@ class Trouble:
 
     stage: str
     kill_worker_after: float | None = None  # seconds of the stage's own computing, or when it ends if that is sooner
+    kill_stage: bool = False  # with its worker, as a power cut does
     largest_file: int | None = None  # bytes beyond which no file can be written, as on a full disk
 
 
@@ -105,8 +106,8 @@ def _work(root: Path, device: str, ahead: timedelta, trouble: Trouble | None, al
     one = worker.Worker(ctx, device)
     one.work(once=True)
     while all_runs and not one.told_to_end and _unfinished(engine):
-        if one.work(once=True) == 0:
-            time.sleep(0.05)
+        if one.work(once=True) == 0:  # the device is busy
+            time.sleep(0.2)
     engine.dispose()
 
 
@@ -177,6 +178,8 @@ def _do_stage(arguments: list[str], worker_pid: int, trouble: Trouble | None) ->
     def kill_worker() -> None:
         if doom.acquire(blocking=False):
             os.kill(worker_pid, signal.SIGKILL)
+            if mine is not None and mine.kill_stage:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     if mine is not None and mine.kill_worker_after is not None:
         computing = mine.kill_worker_after

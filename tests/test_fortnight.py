@@ -82,7 +82,7 @@ HISTORY = [  # in the order in which they are queued
 ]
 NIGHTS = [  # of the schedule nightly: the due times that started nothing, and why
     "due at 2026-10-21 02:30 CEST; 1 of 3 new agreed pairs",
-    "due at 2026-10-22 02:30 CEST; 0 of 3 new agreed pairs",
+    "due at 2026-10-22 02:30 CEST; 1 of 3 new agreed pairs",
     "due at 2026-10-24 02:30 CEST; 1 of 3 new agreed pairs",
     "due at 2026-10-26 02:30 CET; 0 of 3 new agreed pairs",
     "due at 2026-10-27 02:30 CET; 1 of 3 new agreed pairs",
@@ -155,7 +155,8 @@ class Machine:
 
     def trouble(self, planned: Planned, attempt: int) -> Trouble | None:
         if attempt <= len(planned.killed):
-            return Trouble(planned.killed[attempt - 1], kill_worker_after=self.moments.uniform(0, 1.0))
+            moment, with_stage = self.moments.uniform(0, 1), self.moments.random() < 0.5
+            return Trouble(planned.killed[attempt - 1], kill_worker_after=moment, kill_stage=with_stage)
         return Trouble(planned.full, largest_file=8_000) if planned.full and attempt == 1 else None
 
 

@@ -112,6 +112,7 @@ def test_what_a_killed_training_left_beside_its_version_is_cleared_up_by_the_nex
     """Killed after the adapter is there and before the version is, or when the version is there and before it cleared
     up."""
     parent = ensure_current(ctx)
+    monkeypatch.setattr("pipeline.train.save_loss_picture", lambda *_: None)  # its threads do not live on in a fork
 
     def work(run: RecordedRun, on_metrics: OnMetrics) -> TrainResult:
         for folder in ("adapter", "adapter.checkpoints"):

@@ -14,7 +14,7 @@ from pipeline.orders import order
 from pipeline.recipe import Recipe
 from pipeline.verify import verify
 
-TRAIN = {"dpo": {"epochs": 40, "batch_size": 64, "max_length": 96}}
+TRAIN = {"dpo": {"epochs": 8, "batch_size": 64, "max_length": 96}}
 
 
 @pytest.mark.parametrize(("devices", "at_once"), [(("cpu", "cpu"), False), (("cpu", "cpu:1"), True)])
