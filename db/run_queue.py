@@ -158,6 +158,7 @@ def cancel(session: Session, run_id: int, actor: str) -> Run:
     now = clock.now()
     run.cancel_requested_at = now
     if run.state == "queued" or _expired(run, now):
+        end_stages(session, run_id, f"run {run_id}, which it is of, was cancelled after its worker was gone")
         _over(session, run, "cancelled", None, now)
     audit.record(session, actor, "cancel", "run", run_id)
     return run

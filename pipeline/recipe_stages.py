@@ -138,9 +138,11 @@ class _Work:
         run_id = self.ctx.recipe_run_id
         assert run_id is not None, "a stage of a recipe knows its run"
         with writing(self.ctx.engine) as session:
-            newest = max((i for one in ids.values() for i in snapshots.judgment_ids(session, one)), default=0)
+            # A snapshot of the same rows is the one of then: it may be older than what was asked for.
+            seen = [runs.get(session, run_id).config["judgments_up_to"]]
+            seen += [judgment for one in ids.values() for judgment in snapshots.judgment_ids(session, one)]
             row = run_queue.record_config(
-                session, run_id, resolved={**self.resolved, "snapshots": ids}, judgments_up_to=newest
+                session, run_id, resolved={**self.resolved, "snapshots": ids}, judgments_up_to=max(seen)
             )
             row.snapshot_id = next(iter(ids.values()), None)
         return {

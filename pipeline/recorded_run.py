@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import traceback
 from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ def recorded(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps({"stage": stage, "seed": seed, **config}, indent=2, default=str))
         with on_sigterm(stop_at_once):
-            _take_over_checkpoints(ctx, row)
+            _take_over(ctx, row)
             yield run
         assert run.finished, f"the {stage} step ended without a result"
     except BaseException as error:
@@ -110,9 +111,14 @@ def recorded(
         raise
 
 
-def _take_over_checkpoints(ctx: Context, run: Run) -> None:
+def _take_over(ctx: Context, run: Run) -> None:
+    """Go on from the checkpoints of runs of the same work that ended early; what else they left is of no use."""
     with reading(ctx.engine) as session:
         before = runs.given_up(session, run.fingerprint, run.code_version)
+    for old in before:
+        for adapter in (ctx.workspace.artifacts / str(old.folder)).glob("adapter*"):
+            if not adapter.name.endswith(checkpoints.SUFFIX):
+                shutil.rmtree(adapter)  # killed before the version was stored, it made one that no version names
     for old in before:
         for root in sorted((ctx.workspace.artifacts / str(old.folder)).glob("*" + checkpoints.SUFFIX)):
             newest = checkpoints.newest_verified(root)

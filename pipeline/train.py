@@ -188,6 +188,8 @@ def train_version(
     mark = fingerprint(stage, deciding, seed, content, parent.base_sha256, parent.adapter_sha256, *also)
     done = finished_run(ctx, mark)
     if done is not None:
+        # Killed once the version was stored, it had no time to clear up.
+        shutil.rmtree(checkpoints.root_of(ctx.workspace.artifacts / f"runs/{done.id}/adapter"), ignore_errors=True)
         with reading(ctx.engine) as session:
             made = versions.made_by(session, done.id)
         if made.adapter_removed_at is not None:

@@ -172,8 +172,9 @@ class Worker:
         for number, stage in enumerate(recipe.stages, start=1):
             if stage.stage in (run.summary or {}):
                 continue
-            if self.heartbeat(run, due=True, silent_for=0) == "lost":  # many short stages outlast a lease, too
-                return "lost"
+            if (stopped := self.ended_before_a_stage(run)) is not None:
+                self.settle(run, stopped, f"ended before {stage.stage}")
+                return stopped
             log = folder / f"{number:02}-{stage.stage}.log"
             ended, why = self.do_stage(run, stage, log)
             self.ctx.say(f"run {run.id}: {stage.stage} {ended}")
@@ -182,6 +183,16 @@ class Worker:
                 return ended
         self.settle(run, "done", "")
         return "done"
+
+    def ended_before_a_stage(self, run: Run) -> Ended | None:
+        """Why the next stage is not begun, if it is not. The lease moves on: many short stages outlast one, too."""
+        match self.heartbeat(run, due=True, silent_for=0):
+            case "lost":
+                return "lost"
+            case "cancel":
+                return "cancelled"
+            case "go on":
+                return "stopped" if self.told_to_end else None
 
     def do_stage(self, run: Run, stage: Stage, log: Path) -> tuple[Ended, str]:
         """How the stage's process ended, and the error if it did not do its work."""

@@ -364,9 +364,11 @@ def test_cancelling_ends_a_queued_run_and_tells_the_worker_of_a_running_one(engi
         assert run_queue.cancelled(session, second, "one")
         third = queued(session)
         run_queue.lease(session, terms())
+        left = runs.start(session, "dpo", {}, 0, "abc", "f" * 64, recipe_run_id=third)
     wait(61)
     with writing(engine) as session:  # its worker is dead: nobody is left to wait for
         assert run_queue.cancel(session, third, "ann").state == "cancelled"
+        assert runs.get(session, left.id).state == "failed"
 
 
 def test_a_fortnight_has_each_due_time_once(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:

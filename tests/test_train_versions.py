@@ -3,17 +3,23 @@
 from pathlib import Path
 
 import pytest
+from test_crash_safety import kill, killed
 from test_loop import ctx, root  # noqa: F401  # fixtures
 from typer.testing import CliRunner
 
 from db import annotators, candidates, comparisons, judgments, prompts, queues, runs, snapshots, versions
 from db.engine import reading, writing
 from db.judgments import Said
+from db.tables import Version
 from db.words import QueueKind
 from pipeline.cli import app
 from pipeline.context import Context
 from pipeline.errors import PrefloopError
+from pipeline.promote import ensure_current
+from pipeline.recorded_run import RecordedRun
 from pipeline.snapshot import rebuild, shape_of
+from pipeline.train import train_version
+from pipeline.training import ADAPTER_FILE, OnMetrics, TrainResult, file_sha256
 from pipeline.verify import verify
 
 
@@ -95,3 +101,35 @@ def test_plain_text_makes_a_version_that_names_its_hash_and_can_be_a_parent(
     assert verify(ctx) == []
     with pytest.raises(PrefloopError, match="two trainings"):
         prefloop("train", "sft", "--text", str(tmp_path / "book.txt"), "--snapshot", "1")
+
+
+@pytest.mark.parametrize("moment", ["pipeline.train.save_loss_picture", "pipeline.checkpoints.root_of"])
+def test_what_a_killed_training_left_beside_its_version_is_cleared_up_by_the_next(
+    ctx: Context,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    """Killed after the adapter is there and before the version is, or when the version is there and before it cleared
+    up."""
+    parent = ensure_current(ctx)
+    monkeypatch.setattr("pipeline.train.save_loss_picture", lambda *_: None)  # its threads do not live on in a fork
+
+    def work(run: RecordedRun, on_metrics: OnMetrics) -> TrainResult:
+        for folder in ("adapter", "adapter.checkpoints"):
+            (run.folder / folder).mkdir()
+        weights = run.folder / "adapter" / ADAPTER_FILE
+        weights.write_bytes(b"the weights")
+        return TrainResult(weights.parent, file_sha256(weights), [("loss", 1, 0.5)], {}, 1, 1.0, 1)
+
+    def train() -> Version:
+        return train_version(ctx, "sft", {}, 0, None, {"texts": 1}, parent, None, work)
+
+    def train_until_then() -> None:
+        monkeypatch.setattr(moment, lambda *_: kill())
+        train()
+
+    ctx.engine.dispose()  # a connection that is open in a fork loses its locks (SQLite)
+    killed(train_until_then)
+    assert verify(ctx)
+    assert train().name == "v1"
+    assert verify(ctx) == []

@@ -25,7 +25,7 @@ from pipeline.cli import app
 from pipeline.context import Context
 from pipeline.errors import PrefloopError
 from pipeline.orders import order, retry
-from pipeline.recipe import DEFAULT, Recipe
+from pipeline.recipe import DEFAULT, Recipe, Stage
 from pipeline.recipe_stages import carry_out
 from pipeline.run_log import new_text
 from pipeline.verify import verify
@@ -155,6 +155,27 @@ def test_a_cancelled_run_ends_within_five_seconds_even_if_its_stage_does_not_lis
     assert time.monotonic() - asked[0] < 5
     thread.join()
     assert run_of(ctx, run_id).state == "cancelled"
+
+
+@pytest.mark.parametrize(("told", "state"), [("cancel", "cancelled"), ("end", "queued")])
+def test_between_two_stages_a_run_ends_as_well(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch, told: str, state: str
+) -> None:
+    begun: list[str] = []
+
+    def do_stage(self: Worker, run: Run, stage: Stage, log: Path) -> tuple[str, str]:
+        begun.append(stage.stage)
+        if told == "cancel":
+            with writing(ctx.engine) as session:
+                run_queue.cancel(session, run.id, "ann")
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return "done", ""
+
+    monkeypatch.setattr(Worker, "do_stage", do_stage)
+    run_id = ordered(ctx)
+    assert Worker(ctx, "cpu").work(once=True) == 1
+    assert (run_of(ctx, run_id).state, begun) == (state, ["snapshot"])
 
 
 def test_a_worker_that_is_told_to_end_hands_its_run_back(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
