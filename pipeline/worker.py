@@ -40,9 +40,11 @@ from db.tables import Run
 
 from .context import Context, code_version
 from .errors import PrefloopError
+from .log_tail import clean, secrets, tail
 from .recipe import Stage, fit
 
 POLL = 0.5  # seconds between two looks at the stage, the store and the signals
+TELL = 3.0  # seconds between two heartbeats, at least, while the stage writes: they carry the end of its log
 IDLE = 2.0  # seconds between two looks for a run
 STOP = 3.0  # seconds that a cancelled stage has to end by itself
 GRACE = 30.0  # seconds that a stage has to save a checkpoint when its worker is told to end
@@ -75,7 +77,9 @@ class Worker:
             seconds=settings.lease_seconds,
             attempts=settings.attempts,
             code_version=code_version(),
+            watts=settings.watts or None,
         )
+        self.hidden = secrets(self.ctx.workspace.store_url, self.ctx.workspace.settings.judge.api_key_variable)
 
     def work(self, once: bool = False, every_minute: Callable[[], object] | None = None) -> int:
         """Do runs until SIGTERM or SIGINT; how many were taken. `once` takes one if there is one, and returns."""
@@ -144,10 +148,11 @@ class Worker:
         for number, stage in enumerate(recipe.stages, start=1):
             if stage.stage in (run.summary or {}):
                 continue
-            if self.heartbeat(run, due=True, silent_for=0) == "lost":  # many short stages outlast a lease, too
+            if self.heartbeat(run, due=True) == "lost":  # many short stages outlast a lease, too
                 return "lost"
             log = folder / f"{number:02}-{stage.stage}.log"
             ended, why = self.do_stage(run, stage, log)
+            self.heartbeat(run, due=True, stage=stage.stage, log=log)  # the rest of its time and its last words
             self.ctx.say(f"run {run.id}: {stage.stage} {ended}")
             if ended != "done":
                 self.settle(run, ended, f"{stage.stage}: {why}")
@@ -170,14 +175,16 @@ class Worker:
                 env=self.environment(),
             )
         try:
-            ended, error = self.attend(run, child, 60 * stage.timeout_minutes)
+            ended, error = self.attend(run, stage, child, log)
         finally:
             end(child, 0)
-        return ended, error or last_words(log, begun)
+        return ended, error or clean(last_words(log, begun), self.hidden)
 
-    def attend(self, run: Run, child: subprocess.Popen[bytes], timeout: float) -> tuple[Ended, str]:
+    def attend(self, run: Run, stage: Stage, child: subprocess.Popen[bytes], log: Path) -> tuple[Ended, str]:
         """Wait for the stage; keep the lease, and look out for all else that may end it."""
+        timeout = 60 * stage.timeout_minutes
         started = beat = time.monotonic()
+        told = 0  # bytes of the log, at the last heartbeat
         while True:
             try:
                 status = child.wait(POLL)
@@ -190,9 +197,11 @@ class Worker:
                 end(child, GRACE)
                 return "stopped", "the worker was told to end"
             now = time.monotonic()
-            due = now - beat >= self.terms.seconds / 4
-            said = self.heartbeat(run, due, silent_for=now - beat)
-            beat = now if due and said == "go on" else beat
+            written = log.stat().st_size
+            due = now - beat >= (self.terms.seconds / 4 if written == told else min(TELL, self.terms.seconds / 4))
+            said = self.heartbeat(run, due, now - beat, stage.stage, log)
+            if due and said == "go on":
+                beat, told = now, written
             if said == "lost":
                 return "lost", "the lease is another worker's"
             if said == "cancel":
@@ -202,13 +211,19 @@ class Worker:
                 end(child, STOP)
                 return "crashed", f"not done after {timeout / 60:g} minutes, its timeout"
 
-    def heartbeat(self, run: Run, due: bool, silent_for: float) -> Heartbeat:
-        """What the store says of the lease. One that cannot be asked is believed in until it has run out."""
+    def heartbeat(
+        self, run: Run, due: bool, silent_for: float = 0, stage: str | None = None, log: Path | None = None
+    ) -> Heartbeat:
+        """What the store says of the lease. One that cannot be asked is believed in until it has run out.
+
+        One that is due tells the store which stage has been at work, and how its log ends.
+        """
         owner = self.terms.owner
         try:
             if due:
+                written = tail(log, self.hidden) if log is not None else None
                 with writing(self.ctx.engine) as session:
-                    return run_queue.heartbeat(session, run.id, owner, self.terms.seconds)
+                    return run_queue.heartbeat(session, run.id, owner, self.terms.seconds, stage, written)
             with reading(self.ctx.engine) as session:
                 return run_queue.standing(session, run.id, owner)
         except OperationalError as error:
