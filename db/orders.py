@@ -35,6 +35,14 @@ def retry(session: Session, run_id: int, same: bool, actor: str) -> Run:
     return order(session, config, actor)
 
 
+def start_again(session: Session, run_id: int, actor: str) -> Run:
+    """Queue the recipe of a run, whatever has become of that, on today's data and settings."""
+    recipe = runs.get(session, run_id).config.get("recipe")
+    if recipe is None:
+        raise StoreError(f"run {run_id} is no recipe's; choose another")
+    return order(session, {"recipe": recipe}, actor)
+
+
 def start_schedule(session: Session, name: str, actor: str) -> Run:
     """Queue what the schedule would start, now: whatever its triggers say, and even if it is paused.
 

@@ -12,7 +12,8 @@ from labeling_ui.identity import Person
 HERE = Path(__file__).parent
 # Pages of managers and admins.
 MANAGED = (
-    "queues", "progress", "quality", "prompts", "data", "versions", "promotions", "read", "playground", "people",
+    "queues", "progress", "quality", "prompts", "data", "versions", "promotions", "read", "playground",
+    "runs", "schedules", "people",
 )  # fmt: skip
 
 
