@@ -163,10 +163,10 @@ def duration(seconds: float | None) -> str:
         return "unknown"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole} s"
+        return f"{whole}\u00a0s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+        return f"{whole // 60}\u00a0min {whole % 60:02}\u00a0s"
+    return f"{whole // 3600}\u00a0h {whole % 3600 // 60:02}\u00a0min"
 
 
 def timezone() -> ZoneInfo:

@@ -14,8 +14,10 @@ from labeling_ui.tables import Bar, Cell, Mark, Tone
 
 PAGE_KEY = "runs-page"
 RUN = "run"  # the query parameter that names the one that is shown
+CHOSEN = "run-chosen"
 RUNNING, WAITING = 2.0, 5.0  # seconds between two looks, while a run is under way and while one is queued
 CURVES = 4  # that are shown at once
+LINES = 12  # of the log, likewise
 
 STATES: dict[RunState, Tone] = {
     "queued": "quiet", "running": "warn", "finished": "good", "failed": "bad", "cancelled": "quiet"
@@ -66,11 +68,10 @@ def overview(engine: Engine, person: Person, state: RunState | None, found: RunP
             st.rerun()  # buttons and choices are about what has changed
         tables.table(
             f"{shown.total:,} runs, newest first: recipes with their stages, and stages that were run by hand",
-            ["run", "what", "state", "stages", "started", "device time", "made", "why"],
+            ["run", "state", "stages", "started", "device time", "made", "why"],
             [
                 [
-                    f"{run.id}",
-                    run.what,
+                    f"{run.id} · {run.what}",
                     Mark(run.state, STATES[run.state]),
                     steps(run),
                     manage.when(run.started_at) if run.started_at else None,
@@ -124,8 +125,15 @@ def one_run(engine: Engine, person: Person, rows: list[RunFacts]) -> None:
             named[run.id] = f"{run.id} · {run.what} · {run.state}"
         except StoreError:
             st.query_params.pop(RUN)
+    ids = list(named)
     run_id = st.selectbox(
-        "run", list(named), format_func=lambda id_: named.get(id_, f"{id_}"), key=RUN, bind="query-params", width=320
+        "run",
+        ids,
+        ids.index(int(asked)) if asked.isdecimal() and int(asked) in named else 0,
+        format_func=lambda id_: named.get(id_, f"{id_}"),
+        key=CHOSEN,
+        on_change=lambda: st.query_params.update({RUN: f"{st.session_state[CHOSEN]}"}),
+        width=320,
     )
     drawn = office_runs.one(engine, person.annotator_id, run_id)
 
@@ -148,11 +156,18 @@ def show(engine: Engine, person: Person, run: RunFacts) -> None:
         manage.plain(run.error, f"error-{run.id}")
     stages(run)
     figures(engine, person, run)
-    if run.log_tail:
-        tables.label("the log's last lines" + ("" if run.is_over else f", as of {manage.when(run.heard_at)}"))
-        st.code(
-            run.log_tail, language=None, wrap_lines=True, height=260 if run.log_tail.count("\n") > 10 else "content"
-        )
+    log(run)
+
+
+def log(run: RunFacts) -> None:
+    """The end of what the stage at work has written, or the last one that was."""
+    lines = run.log_tail.splitlines()
+    if not lines:
+        return
+    tables.label("the log's last lines" + ("" if run.is_over else f", as of {manage.when(run.heard_at)}"))
+    more = len(lines) > LINES and st.toggle(f"all {len(lines)} lines that are kept", key=f"log-{run.id}")
+    st.code("\n".join(lines if more else lines[-LINES:]), language=None, wrap_lines=True)
+    manage.remark(f"All of it: prefloop runs logs {run.id}, where the workspace is.")
 
 
 def state(run: RunFacts) -> Cell:
@@ -165,7 +180,7 @@ def state(run: RunFacts) -> Cell:
 
 def under_way(run: RunFacts) -> list[tuple[str, Cell, str]]:
     at = run.under_way
-    if run.is_over or at is None:
+    if run.is_over or run.is_silent or at is None:
         return []
     about = at.progress.said if at.progress else ""
     return [
@@ -176,7 +191,9 @@ def under_way(run: RunFacts) -> list[tuple[str, Cell, str]]:
 
 
 def left(seconds: float | None) -> Cell:
-    return Mark("unknown", "quiet") if seconds is None else f"{manage.duration(seconds)} left"
+    if seconds is None:
+        return Mark("unknown", "quiet")
+    return f"{manage.duration(seconds)} left" if seconds >= 1 else "any moment"
 
 
 def unknown(run: RunFacts) -> str:
@@ -212,6 +229,7 @@ def remarks(run: RunFacts) -> list[str]:
 
 
 def stages(run: RunFacts) -> None:
+    """What was begun as a table, and what is to come in a line."""
     tables.table(
         f"Queued {manage.when(run.created_at)}"
         + (f", begun {manage.when(run.started_at)}" if run.started_at else "")
@@ -228,9 +246,17 @@ def stages(run: RunFacts) -> None:
                 None if each.run_id is None else f"run {each.run_id}",
             ]
             for each in run.stages
+            if each.state != "to come"
         ],
         ["device time", "tokens", "peak memory"],
     )
+    if ahead := [each for each in run.stages if each.state == "to come"]:
+        manage.remark(f"{'Not begun' if run.is_over else 'To come'}: {', '.join(map(usually, ahead))}.")
+
+
+def usually(stage: StageFacts) -> str:
+    """Its name, and how long it takes where that is known."""
+    return stage.stage if stage.seconds_left is None else f"{stage.stage} (about {manage.duration(stage.seconds_left)})"
 
 
 def progress(stage: StageFacts) -> Cell:

@@ -96,7 +96,7 @@ def due_times(due: Sequence[datetime], timezone: str) -> None:
 
 
 def recipe(found: JsonObject) -> None:
-    tables.label(f"recipe {found['name']}: {' → '.join(stage['stage'] for stage in found['stages'])}")
+    tables.label(f"recipe: {' → '.join(stage['stage'] for stage in found['stages'])}")
     with st.expander("the whole recipe"):
         st.code(json.dumps(found, indent=2, ensure_ascii=False), language=None, height=300)
 

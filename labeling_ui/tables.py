@@ -94,7 +94,8 @@ def content(cell: Cell) -> str:
         case Mark(said, tone):
             return f'<span class="office-{tone}">{text(said)}</span>'
         case tuple():
-            return " ".join(f'<span class="office-one">{content(mark)}</span>' for mark in cell)
+            shown = " ".join(f'<span class="office-one">{content(mark)}</span>' for mark in cell)
+            return f"<span>{shown}</span>"
         case Bar(said, done, under_way):
             return (
                 f'<span class="office-bar" aria-hidden="true"><i style="width:{_percent(done)}"></i>'

@@ -159,7 +159,7 @@ def run(
     from .worker import Worker, default_device
 
     with opened() as ctx:
-        made = Worker(ctx, device or default_device())
+        made = Worker(ctx, device or default_device(), echo=True)
         if full := made.too_full():
             raise PrefloopError(full)
         ordered = order(ctx, {"recipe": _recipe(ctx, recipe).as_dict()})

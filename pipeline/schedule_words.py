@@ -31,11 +31,11 @@ def cron(expression: str) -> str:
     """The due times of a valid expression; the expression itself where words would be longer than that is clear."""
     expanded, by_number = croniter.expand(expression)
     if by_number or not all(isinstance(each, int) or each == "*" for field in expanded for each in field):
-        return f"at {expression}"  # the last Friday of a month, and the like
+        return f"by cron {expression}"  # the last Friday of a month, and the like
     minutes, hours, days, months, weekdays = ([] if "*" in field else field for field in expanded)
     times = _times(minutes, hours)
     if times is None:
-        return f"at {expression}"
+        return f"by cron {expression}"
     on = _dates(days, months, sorted(weekdays))
     if times.startswith("at "):
         return f"{on or 'every day'} {times}"
@@ -46,7 +46,10 @@ def _times(minutes: Field, hours: Field) -> str | None:
     """At which times of a day; None where that is not said in a few words."""
     if hours:
         shown = [f"{hour:02}:{minute:02}" for hour in hours for minute in minutes]
-        return f"at {_joined(shown)}" if 0 < len(shown) <= _MOST_TIMES else None
+        if 0 < len(shown) <= _MOST_TIMES:
+            return f"at {_joined(shown)}"
+        in_a_row = len(minutes) == 1 and hours == list(range(hours[0], hours[-1] + 1))
+        return f"every hour from {shown[0]} to {shown[-1]}" if in_a_row else None
     if not minutes:
         return "every minute"
     if len(minutes) == 1:

@@ -66,6 +66,7 @@ def stage_command(ctx: Context, run_id: int, stage: str) -> list[str]:
 class Worker:
     ctx: Context
     device: str = field(default_factory=default_device)  # its name on this machine: "cpu", "cuda:1"
+    echo: bool = False  # say here what the stages write
     told_to_end: bool = False
 
     def __post_init__(self) -> None:
@@ -185,11 +186,14 @@ class Worker:
         timeout = 60 * stage.timeout_minutes
         started = beat = time.monotonic()
         told = 0  # bytes of the log, at the last heartbeat
+        shown = log.stat().st_size
         while True:
             try:
                 status = child.wait(POLL)
             except subprocess.TimeoutExpired:
                 status = None
+            if self.echo:
+                shown = self.show(log, shown)
             if status is not None:
                 by = f"killed by {signal.Signals(-status).name}" if status < 0 else ""
                 return ("done" if status == 0 else "refused" if status == REFUSED else "crashed"), by
@@ -210,6 +214,14 @@ class Worker:
             if now - started > timeout:
                 end(child, STOP)
                 return "crashed", f"not done after {timeout / 60:g} minutes, its timeout"
+
+    def show(self, log: Path, shown: int) -> int:
+        """Print what the stage has written beyond these bytes; how many there are now."""
+        with log.open("rb") as file:
+            file.seek(shown)
+            new = file.read()
+        self.ctx.console.out(clean(new.decode(errors="replace"), self.hidden), end="", highlight=False)
+        return shown + len(new)
 
     def heartbeat(
         self, run: Run, due: bool, silent_for: float = 0, stage: str | None = None, log: Path | None = None
