@@ -256,10 +256,10 @@ def _by_itself(row: Run, beside: _Beside) -> StageFacts:
 
 
 def _progress(row: Run, now: datetime) -> Progress | None:
-    """What the stage said, the time left counted from now."""
+    """What the stage said, the time left counted from now; none is left of one that ended."""
     if row.progress is None:
         return None
-    left = row.progress["seconds_left"]
+    left = row.progress["seconds_left"] if row.state == "running" else None
     if left is not None and row.heartbeat_at is not None:
         left = max(0.0, left - (now - row.heartbeat_at).total_seconds())
     return Progress(**{**row.progress, "seconds_left": left})

@@ -15,7 +15,7 @@ from labeling_ui.tables import Bar, Cell, Mark, Tone
 PAGE_KEY = "runs-page"
 RUN = "run"  # the query parameter that names the one that is shown
 CHOSEN = "run-chosen"
-RUNNING, WAITING = 2.0, 5.0  # seconds between two looks, while a run is under way and while one is queued
+AGAIN, LISTED = 2.0, 5.0  # seconds between two looks at the run that is shown, and at the list
 CURVES = 4  # that are shown at once
 LINES = 12  # of the log, likewise
 
@@ -84,15 +84,8 @@ def overview(engine: Engine, person: Person, state: RunState | None, found: RunP
             ["device time"],
         )
 
-    manage.live(listed, person, every(found.rows))
+    manage.live(listed, person, LISTED if any(not run.is_over for run in found.rows) else None)
     manage.page_chooser(found.total, PAGE_KEY, office_runs.RUNS)
-
-
-def every(rows: list[RunFacts]) -> float | None:
-    """How often to look again: not at all where nothing changes by itself."""
-    if any(run.state == "running" for run in rows):
-        return RUNNING
-    return WAITING if any(run.state == "queued" for run in rows) else None
 
 
 def standing(rows: list[RunFacts]) -> list[tuple[int, RunState]]:
@@ -143,7 +136,7 @@ def one_run(engine: Engine, person: Person, rows: list[RunFacts]) -> None:
             st.rerun()
         show(engine, person, run)
 
-    manage.live(shown, person, every([drawn]))
+    manage.live(shown, person, None if drawn.is_over else LISTED if drawn.state == "queued" else AGAIN)
     acts(drawn)
 
 

@@ -98,7 +98,7 @@ def test_runs_are_paged_newest_first_with_their_stages_beneath(engine: Engine) -
     (row,) = failed.rows
     assert [each.state for each in row.stages] == ["done", "done", "failed", "to come", "to come", "to come"]
     assert row.under_way is not None
-    assert row.under_way.progress == Progress("train exam (130 pairs)", 12, 40, "steps", 460.0, "loss 0.570")
+    assert row.under_way.progress == Progress("train exam (130 pairs)", 12, 40, "steps", None, "loss 0.570")
 
 
 def test_a_schedule_started_by_hand_has_run_and_does_not_run_twice(engine: Engine) -> None:
