@@ -35,6 +35,7 @@ class Terms:
     seconds: float  # that a lease lasts without a heartbeat
     attempts: int  # after which a run is given up
     code_version: str
+    watts: float | None = None  # that the device draws at work; None: not known
 
 
 def enqueue(
@@ -95,12 +96,24 @@ def lease(session: Session, terms: Terms, only: int | None = None) -> Run | None
     return None
 
 
-def heartbeat(session: Session, run_id: int, owner: str, seconds: float) -> Heartbeat:
-    """Move the lease on; "lost" when it is another's by now, "cancel" when somebody asked for that."""
+def heartbeat(
+    session: Session, run_id: int, owner: str, seconds: float, stage: str | None = None, log_tail: str | None = None
+) -> Heartbeat:
+    """Move the lease on; "lost" when it is another's by now, "cancel" when somebody asked for that.
+
+    The time since the last heartbeat is counted as spent on `stage`; `log_tail` is kept if it is given.
+    """
     run = session.scalars(_locked(skip=False).where(Run.id == run_id)).one()
     if run.state != "running" or run.lease_owner != owner:
         return "lost"
     now = clock.now()
+    if stage is not None:
+        assert run.heartbeat_at is not None, "a leased run was heard of when it was leased"
+        spent = run.stage_seconds or {}
+        more = (now - run.heartbeat_at).total_seconds()
+        run.stage_seconds = {**spent, stage: round(spent.get(stage, 0.0) + more, 3)}
+    if log_tail is not None:
+        run.log_tail = log_tail
     run.heartbeat_at = now
     run.lease_expires_at = now + timedelta(seconds=seconds)
     return "go on" if run.cancel_requested_at is None else "cancel"
@@ -224,6 +237,7 @@ def _take(session: Session, run: Run, terms: Terms, now: datetime) -> bool:
             run.heartbeat_at = now
             run.started_at = run.started_at or now
             run.code_version = terms.code_version
+            run.watts = terms.watts
             session.flush()
     except IntegrityError:
         return False

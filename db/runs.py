@@ -1,8 +1,9 @@
 """Runs: one execution of a stage each, with what went in, what came out and how it went."""
 
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from . import clock
@@ -11,6 +12,18 @@ from .errors import StoreError
 from .tables import Metric, Run
 from .upsert import upsert
 from .words import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is, as it says itself."""
+
+    what: str  # "train dpo (48 pairs)"
+    done: int
+    total: int
+    unit: str  # "steps"
+    seconds_left: float | None  # of the whole stage, by its pace so far; None: not known
+    said: str = ""  # a figure to go with it: "loss 0.612"
 
 
 def start(
@@ -110,6 +123,12 @@ def add_metrics(session: Session, run_id: int, rows: Iterable[tuple[str, int, fl
         ),
         [{"run_id": run_id, "name": name, "step": step, "value": value} for (name, step), value in latest.items()],
     )
+
+
+def record_progress(session: Session, run_id: int, progress: Progress) -> None:
+    """Keep how far the run is, while it is under way."""
+    under_way = update(Run).where(Run.id == run_id, Run.state == "running")
+    session.execute(under_way.values(progress=asdict(progress), heartbeat_at=clock.now()))
 
 
 def metrics(session: Session, run_id: int) -> list[tuple[str, int, float]]:

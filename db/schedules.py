@@ -107,6 +107,7 @@ def start(
     after_run: int | None,
     config: JsonObject,
     reason: str,
+    actor: str = audit.SYSTEM,
 ) -> Run | None:
     """Queue the schedule's recipe for a slot; None when another ticker was first or the schedule went away.
 
@@ -115,7 +116,7 @@ def start(
     schedule = _as_decided_on(session, schedule_id, after_run)
     if schedule is None or _is_decided(schedule, slot):
         return None
-    run = run_queue.enqueue(session, {**config, "reason": reason}, audit.SYSTEM, schedule_id, slot)
+    run = run_queue.enqueue(session, {**config, "reason": reason}, actor, schedule_id, slot)
     schedule.decided_slot = slot
     return run
 

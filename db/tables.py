@@ -466,6 +466,10 @@ class Run(Base):
     not_before: Mapped[datetime | None]  # of a queued run that is tried again
     cancel_requested_at: Mapped[datetime | None]
     attempt: Mapped[int] = mapped_column(default=1)
+    progress: Mapped[JsonObject | None]  # of one stage: runs.Progress, as of heartbeat_at
+    stage_seconds: Mapped[JsonObject | None]  # of a recipe: how long each stage held the device, all attempts
+    watts: Mapped[float | None]  # that the device draws at work, as its worker was told
+    log_tail: Mapped[Free | None]  # of a recipe: what its stages wrote last, as of heartbeat_at
     created_at: Mapped[CreatedAt]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

@@ -35,6 +35,20 @@ def burn_down(points: Sequence[Owed]) -> Any:
     )
 
 
+def curve(points: Sequence[tuple[int, float]], name: str) -> Any:
+    """A measured number by step."""
+    rows = pd.DataFrame(points, columns=["step", "value"])
+    return (
+        alt.Chart(rows, height=160)
+        .mark_line(color=INK, point=alt.OverlayMarkDef(color=INK, size=18) if len(points) < 40 else False)
+        .encode(
+            x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
+            tooltip=[alt.Tooltip("step:Q"), alt.Tooltip("value:Q", title=name, format=".4g")],
+        )
+    )
+
+
 def _time_axis(first: datetime, last: datetime) -> Any:
     """As much of a moment as tells it from its neighbours, on a clock of 24 hours."""
     span = last - first

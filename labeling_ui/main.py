@@ -12,7 +12,8 @@ from labeling_ui.identity import Person
 HERE = Path(__file__).parent
 # Pages of managers and admins.
 MANAGED = (
-    "queues", "progress", "quality", "prompts", "data", "versions", "promotions", "read", "playground", "people",
+    "queues", "progress", "quality", "prompts", "data", "versions", "promotions", "runs", "schedules", "read",
+    "playground", "people",
 )  # fmt: skip
 
 
@@ -22,7 +23,7 @@ def main() -> None:
         person = identity.who()
     except StoreError as refusal:
         problem = f"{refusal}."
-    page = st.navigation(pages(person) if person else [st.Page(lambda: nobody(problem), title="nobody")])
+    page = st.navigation(pages(person) if person else [st.Page(lambda: nobody(problem), title="nobody")], expanded=True)
     labeling = page.title == "label"
     st.set_page_config(
         page_title=f"prefloop · {page.title}",

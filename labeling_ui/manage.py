@@ -69,6 +69,29 @@ def submit(act: Act) -> None:
     st.rerun()
 
 
+def live(draw: Callable[[], None], person: Person, every: float | None) -> None:
+    """A part of the page that is drawn anew every so many seconds by itself; never where that is None.
+
+    Who looks is asked each time, as for a whole page: the page is drawn anew, and says so, once they may not.
+    """
+    drawn: list[bool] = []
+
+    def part() -> None:
+        if not drawn:
+            drawn.append(True)
+            draw()
+            return
+        try:
+            if identity.who() == person:
+                draw()
+                return
+        except StoreError:
+            pass
+        st.rerun()
+
+    st.fragment(part, run_every=every)()
+
+
 def empty(title: str, *steps: str) -> None:
     """What a page says while it has nothing to show: why, and what to do first."""
     items = "".join(f"<li>{tables.text(step)}</li>" for step in steps)
@@ -132,6 +155,18 @@ def when(moment: datetime | None) -> str:
     if moment is None:
         return "never"
     return f"{moment.astimezone(timezone()):%d %b %Y %H:%M}"
+
+
+def duration(seconds: float | None) -> str:
+    """A span of time, as precisely as it matters."""
+    if seconds is None:
+        return "unknown"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}\u00a0s"
+    if whole < 3600:
+        return f"{whole // 60}\u00a0min {whole % 60:02}\u00a0s"
+    return f"{whole // 3600}\u00a0h {whole % 3600 // 60:02}\u00a0min"
 
 
 def timezone() -> ZoneInfo:

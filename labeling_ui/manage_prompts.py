@@ -6,25 +6,12 @@ from sqlalchemy import Engine
 
 from db.tables import Prompt
 from db.words import Split
-from labeling_ui import manage, office_prompts, tables
+from labeling_ui import manage, office_prompts, tables, upload
 from labeling_ui.identity import Person
 from labeling_ui.office_prompts import Imported
 
 SPLITS: dict[Split | None, str] = {None: "any", "train": "train", "heldout": "held out"}
 _IMPORTED = "imported"
-# Streamlit's uploader calls a labeled, focusable part of itself mere presentation, which confuses screen readers. It
-# may be drawn after this component, and anew whenever it likes: hence the observer.
-_mended = st.components.v2.component(
-    "prefloop_mended_uploader",
-    js="""const mend = () => document.querySelectorAll('[data-testid="stFileUploaderDropzone"][role]')
-    .forEach((part) => part.removeAttribute("role"))
-export default () => {
-    mend()
-    const observer = new MutationObserver(mend)
-    observer.observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ["role"] })
-    return () => observer.disconnect()
-}""",
-)
 _BAD_SHOWN = 50  # lines
 
 
@@ -51,8 +38,7 @@ def import_file() -> None:
         "UTF-8. txt: a prompt a line. csv: a column prompt, and category if there is one. jsonl: prompt as text, or "
         "messages with role and content that end in a user turn. What is there already is not stored twice."
     )
-    file = st.file_uploader("file", type=["txt", "csv", "jsonl"], key="file", max_upload_size=50)
-    _mended(key="mended")
+    file = upload.file("file", ["txt", "csv", "jsonl"], key="file", megabytes=50)
     category = st.text_input("category of all of them; empty: as the file says", max_chars=60, key="import-category")
     if file is None:
         return

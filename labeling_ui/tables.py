@@ -47,7 +47,7 @@ class Range:
 _TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")  # marks of direction
 _LONG_WORD = 20  # characters
 
-Cell = str | Mark | Bar | Range | None
+Cell = str | Mark | Bar | Range | tuple[Mark, ...] | None
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Cell]], numbers: Collection[str] = ()) -> None:
@@ -93,6 +93,9 @@ def content(cell: Cell) -> str:
             return _breakable(cell)
         case Mark(said, tone):
             return f'<span class="office-{tone}">{text(said)}</span>'
+        case tuple():
+            shown = " ".join(f'<span class="office-one">{content(mark)}</span>' for mark in cell)
+            return f"<span>{shown}</span>"
         case Bar(said, done, under_way):
             return (
                 f'<span class="office-bar" aria-hidden="true"><i style="width:{_percent(done)}"></i>'

@@ -75,8 +75,7 @@ def simulate(
     with reading(ctx.engine) as session:
         owed = comparisons.open_count(session, round_id, kind="simulated", queue_id=queue_id)
     choices: Counter[str] = Counter()
-    with ctx.progress() as progress:
-        task = progress.add_task("judge (simulated)", total=owed, rate="")
+    with ctx.progress("judge (simulated)", owed, "judgments") as progress:
         idle = 0
         while idle < len(crew):  # in turns, until nobody has anything left
             for name, annotator in crew.items():
@@ -84,7 +83,7 @@ def simulate(
                 idle = 0 if choice else idle + 1
                 if choice:
                     choices[choice] += 1
-                    progress.update(task, advance=1)
+                    progress.advance()
     return choices
 
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from db import clock, run_queue, runs, schedules
 from db.engine import reading, writing
 
-from . import schedule_report, stopping
+from . import schedule_report, schedule_words, stopping
 from .cli_common import JsonFlag, console, opened, print_json
 from .cli_versions import runs_app
 from .context import Context
@@ -58,7 +58,7 @@ def schedule_add(
         checked = _recipe(ctx, recipe).as_dict()
         with writing(ctx.engine) as session:
             schedules.add(session, name, when, checked, ctx.actor)
-        console.print(f"schedule {name}: {schedule_report.when(when)}", highlight=False)
+        console.print(f"schedule {name}: {schedule_words.when(when)}", highlight=False)
 
 
 @schedule_app.command("list")
@@ -164,7 +164,7 @@ def run(
     from .worker import Worker, default_device
 
     with opened() as ctx:
-        made = Worker(ctx, device or default_device())
+        made = Worker(ctx, device or default_device(), echo=True)
         if full := made.too_full():
             raise PrefloopError(full)
         ordered = order(ctx, {"recipe": _recipe(ctx, recipe).as_dict()})

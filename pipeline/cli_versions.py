@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from db import evaluations, promotions, runs, versions
+from db import evaluations, promotions, run_facts, runs, versions
 from db.engine import reading, writing
 
 from . import report, report_compare
@@ -212,10 +212,15 @@ def runs_list(limit: int = 20, as_json: JsonFlag = False) -> None:
 
 
 @runs_app.command("show")
-def runs_show(run: int) -> None:
-    """One run as JSON: config, summary, metrics, error, folder."""
-    with opened(quiet=True) as ctx, reading(ctx.engine) as session:
-        row = runs.get(session, run)
+def runs_show(run: int, as_json: JsonFlag = False) -> None:
+    """One run: how far it is, what it cost and made. --json has its config, summary and metrics, too."""
+    from .run_report import print_run
+
+    with opened(quiet=as_json) as ctx, reading(ctx.engine) as session:
+        row, found = runs.get(session, run), run_facts.of_run(session, run)
         facts = {column.name: getattr(row, column.name) for column in row.__table__.columns}
-        facts["metrics"] = runs.metrics(session, run)
-    print_json(facts)
+        facts = {**facts, **asdict(found), "progress": row.progress, "metrics": runs.metrics(session, run)}
+    if as_json:
+        print_json(facts)
+    else:
+        print_run(console, found)

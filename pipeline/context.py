@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sqlalchemy import Engine
 
 from db import versions
@@ -20,6 +19,7 @@ from db.tables import Version
 
 from .checkpoints import ADAPTER_FILE
 from .errors import PrefloopError
+from .progress import Progress
 from .workspace import Workspace
 
 if TYPE_CHECKING:  # torch stays out until a model is wanted
@@ -35,6 +35,7 @@ class Context:
     console: Console
     actor: str = "cli"
     recipe_run_id: int | None = None  # the run of a recipe whose stage this is
+    run_id: int | None = None  # the run that is being recorded
     _loaded: tuple[int, LanguageModel] | None = field(default=None, repr=False)
     _in_use: dict[Path, IO[bytes]] = field(default_factory=dict, repr=False)
 
@@ -102,17 +103,9 @@ class Context:
     def say(self, text: str) -> None:
         self.console.print(f"[dim]{text}[/dim]", highlight=False)
 
-    def progress(self) -> Progress:
-        """A progress bar with count, rate (the field `rate` of the task), elapsed time and time left."""
-        return Progress(
-            TextColumn("{task.description:<28}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:>12}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self.console,
-        )
+    def progress(self, what: str, total: int, unit: str, done: int = 0, whole: bool = False) -> Progress:
+        """What shows how far this work is, here and in the row of the run that is being recorded."""
+        return Progress(self.engine, self.console, self.run_id, what, total, unit, done, whole)
 
 
 def code_version() -> str:

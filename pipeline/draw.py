@@ -53,14 +53,12 @@ def draw(
         ]
         lm = ctx.language_model(version)
         budget = ctx.workspace.settings.generate.token_budget
-        with ctx.progress() as progress:
-            task = progress.add_task(f"{title} ({version.name})", total=len(wanted), completed=len(have), rate="")
+        with ctx.progress(f"{title} ({version.name})", len(wanted), "completions", len(have)) as progress:
             for batch in generate(lm, requests, Sampling(**settings), seed, budget, frozenset(have)):
                 with writing(ctx.engine) as session:
                     generated += candidates.store(session, version.id, settings, seed, batch)
                 tokens += sum(completion.token_count for completion in batch)
-                rate = f"{tokens / (time.monotonic() - started):.0f} tok/s"
-                progress.update(task, advance=len(batch), rate=rate)
+                progress.advance(len(batch), f"{tokens / (time.monotonic() - started):.0f} tok/s")
     with reading(ctx.engine) as session:
         rows = candidates.of_version(session, version.id, settings, seed, prompt_ids)
     rows = [row for row in rows if row.sample_index < samples]

@@ -56,6 +56,14 @@ def next_due(cron: str, where: ZoneInfo, now: datetime) -> datetime:
     return next(due for due in _due(cron, where, reading - MINUTE, "forth") if due > now)
 
 
+def upcoming(cron: str, where: ZoneInfo, now: datetime, count: int) -> list[datetime]:
+    """The first `count` due moments after `now`, in UTC."""
+    found: list[datetime] = []
+    while len(found) < count:
+        found.append(next_due(cron, where, found[-1] if found else now))
+    return found
+
+
 def _due(cron: str, where: ZoneInfo, reading: datetime, way: Literal["back", "forth"]) -> Iterator[datetime]:
     """Due moments in order, from a reading of the local clock on. The order of readings is that of their moments."""
     readings = croniter(cron, reading)

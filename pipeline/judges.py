@@ -106,8 +106,11 @@ def _in_both_orders(
     orders = dict.fromkeys([*differ, *((second, first) for first, second in differ)])
     missing = [(first, second) for first, second in orders if (first.id, second.id) not in known]
     messages = {prompt.id: prompt.messages for prompt in of_prompts}
-    with ThreadPoolExecutor(judge.section.parallel) as pool, ctx.progress() as progress:
-        task = progress.add_task(f"ask {judge.model}", total=len(orders), completed=len(orders) - len(missing), rate="")
+    known_by_now = len(orders) - len(missing)
+    with (
+        ThreadPoolExecutor(judge.section.parallel) as pool,
+        ctx.progress(f"ask {judge.model}", len(orders), "questions", known_by_now) as progress,
+    ):
         asked = {
             pool.submit(judge.ask, messages[first.prompt_id], first.text, second.text): (first, second)
             for first, second in missing
@@ -119,7 +122,7 @@ def _in_both_orders(
                 with writing(ctx.engine) as session:
                     said.store(session, judge.key, [said.Said(first.id, second.id, preferred, reply)])
                 known[first.id, second.id] = preferred
-                progress.update(task, advance=1)
+                progress.advance()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -105,20 +105,43 @@ class Recipe(BaseModel):
 def read(path: Path, settings: Settings) -> Recipe:
     """The recipe in the file, fit for a workspace with these settings. Raises PrefloopError that names every fault."""
     try:
-        values = tomllib.loads(path.read_text())
+        text = path.read_text()
     except OSError as error:
         raise PrefloopError(f"the recipe {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise PrefloopError(f"{path} is not valid TOML: {error}") from None
+    return parse(text, path.stem, settings, f"{path}")
+
+
+def parse(text: str, name: str, settings: Settings, where: str) -> Recipe:
+    """The recipe in a text, called `name` unless it says otherwise. Raises PrefloopError: a line for every fault, each
+    beginning with `where`."""
     try:
-        recipe = Recipe(**{"name": path.stem, **values})
-        for stage in recipe.stages:
-            overridden(settings, stage.settings)
+        values = {"name": name, **tomllib.loads(text)}
+    except tomllib.TOMLDecodeError as error:
+        raise PrefloopError(f"{where} is not valid TOML: {error}") from None
+    faults, recipe = [], None
+    try:
+        recipe = Recipe(**values)
     except ValidationError as error:
-        raise PrefloopError("\n".join(f"{path}: {explain(item, _KEYS)}" for item in error.errors())) from None
-    except PrefloopError as error:
-        raise PrefloopError(f"{path}: stage {stage.stage}: {error}") from None
+        faults = [explain(item, _KEYS) for item in error.errors()]
+    faults += _faults_of_settings(values["stages"] if isinstance(values.get("stages"), list) else [], settings)
+    if faults or recipe is None:
+        raise PrefloopError("\n".join(f"{where}: {fault}" for fault in faults))
     return recipe
+
+
+def _faults_of_settings(stages: list[Any], settings: Settings) -> list[str]:
+    """What is wrong with the settings of stages, as far as they have the shape of settings."""
+    faults: list[str] = []
+    for stage in (each for each in stages if isinstance(each, dict)):
+        sections = stage.get("settings")
+        for section, values in sections.items() if isinstance(sections, dict) else ():
+            try:
+                overridden(settings, {section: values} if isinstance(values, dict) else {})
+            except PrefloopError as error:
+                faults += [f"stage {stage.get('stage')}: {line}" for line in str(error).splitlines()]
+    return faults
 
 
 def fit(values: dict[str, Any]) -> Recipe:

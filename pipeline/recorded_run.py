@@ -11,10 +11,11 @@ import json
 import os
 import shutil
 import socket
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from db.tables import Round, Run, Snapshot, Version
 
 from . import checkpoints
 from .context import Context, code_version
+from .progress import WRITE
 from .stopping import on_sigterm, stop_at_once
 
 
@@ -36,10 +38,16 @@ class RecordedRun:
     id: int
     folder: Path
     finished: bool = False
+    _held: list[tuple[str, int, float]] = field(default_factory=list, repr=False)
+    _written: float = field(default=float("-inf"), repr=False)
 
     def add_metrics(self, rows: Sequence[tuple[str, int, float]]) -> None:
-        with writing(self.ctx.engine) as session:
-            runs.add_metrics(session, self.id, rows)
+        """Into the store now and then, and at the end: a step of a small model is shorter than a transaction."""
+        self._held += rows
+        if time.monotonic() - self._written >= WRITE:
+            with writing(self.ctx.engine) as session:
+                runs.add_metrics(session, self.id, self._held)
+            self._held, self._written = [], time.monotonic()
 
     def finish(
         self,
@@ -49,8 +57,14 @@ class RecordedRun:
         peak_memory_bytes: int | None = None,
     ) -> None:
         """Mark it finished, in the caller's transaction: result and mark appear together or not at all."""
+        runs.add_metrics(session, self.id, self._held)
         runs.finish(session, self.id, summary, tokens, peak_memory_bytes)
         self.finished = True
+
+    def fail(self, error: BaseException) -> None:
+        with writing(self.ctx.engine) as session:
+            runs.add_metrics(session, self.id, self._held)
+            runs.fail(session, self.id, f"{type(error).__name__}: {error}".rstrip(": "))
 
 
 def fingerprint(stage: str, config: dict[str, Any], seed: int, *hashes: str | None) -> str:
@@ -96,6 +110,7 @@ def recorded(
         runs.set_folder(session, row.id, f"runs/{row.id}")
     folder = ctx.workspace.artifacts / "runs" / str(row.id)
     run = RecordedRun(ctx, row.id, folder)
+    outer, ctx.run_id = ctx.run_id, row.id
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps({"stage": stage, "seed": seed, **config}, indent=2, default=str))
@@ -106,9 +121,10 @@ def recorded(
     except BaseException as error:
         if not run.finished:
             (folder / "error.txt").write_text(traceback.format_exc())
-            with writing(ctx.engine) as session:
-                runs.fail(session, run.id, f"{type(error).__name__}: {error}".rstrip(": "))
+            run.fail(error)
         raise
+    finally:
+        ctx.run_id = outer
 
 
 def _take_over(ctx: Context, run: Run) -> None:

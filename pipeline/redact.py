@@ -15,11 +15,12 @@ from .config import Settings
 
 MASK = "***"
 _TELLING = re.compile(r"SECRET|TOKEN|PASSW|CREDENTIAL|API_?KEY|PRIVATE_?KEY", re.IGNORECASE)
+_WRITTEN = re.compile(r"(?<=://)[^\s/@]+:[^\s/@]+(?=@)|(?<=Bearer )\S+", re.IGNORECASE)  # user:password@host, a header
 _SHORTEST = 8  # characters: of a shorter one no text would be left
 
 
 def redactor(settings: Settings) -> Callable[[str], str]:
-    """Replaces every secret that the settings and the environment hold, or that they seem to hold by its name."""
+    """Replaces secrets of the settings and the environment, known or guessed by name, and what is written like one."""
     named = {settings.notify.secret_variable, settings.judge.api_key_variable, settings.serve.api_key_env} - {""}
     values = [value for name, value in os.environ.items() if name in named or _TELLING.search(name)]
     values += [_password(settings.store_url), *_of_address(settings.notify.url)]
@@ -30,7 +31,7 @@ def redactor(settings: Settings) -> Callable[[str], str]:
     def redact(text: str) -> str:
         for value in longest_first:
             text = text.replace(value, MASK)
-        return text
+        return _WRITTEN.sub(MASK, text)
 
     return redact
 

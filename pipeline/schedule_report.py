@@ -7,24 +7,11 @@ from typing import Any
 
 from db import schedules
 from db.engine import reading
-from db.schedules import When
 from db.tables import Schedule
 
 from .context import Context
 from .due_times import next_due, zone
-
-
-def when(of: When | Schedule) -> str:
-    """What starts it, in words."""
-    asked = [
-        *([f"{of.new_pairs} new agreed pairs"] if of.new_pairs is not None else []),
-        *(["a reward model older than its data"] if of.reward_older else []),
-        *(["a stale version"] if of.stale else []),
-    ]
-    triggers = " or ".join(asked)
-    if of.cron is None:
-        return f"on {triggers}"
-    return f"at {of.cron} {of.timezone}" + (f", on {triggers}" if triggers else "")
+from .schedule_words import when
 
 
 def schedule_rows(ctx: Context, now: datetime) -> list[dict[str, Any]]:

@@ -43,13 +43,16 @@ def take_exam(ctx: Context, version: Version, round_: Round | None = None) -> tu
     _, rows = split_by_prompt(rebuild(ctx, snapshot), REWARD_HELDOUT_SHARE)
     _, shared_rows = split_by_prompt(shared(ctx, snapshot), REWARD_HELDOUT_SHARE)
     ctx.release_models()
-    with recorded(ctx, "exam", config, 0, mark, snapshot, version, round_) as run, ctx.progress() as progress:
-        task = progress.add_task(f"examine {version.name}", total=5 + len(PROBES), rate="")
+    looks = 5 + len(PROBES)
+    with (
+        recorded(ctx, "exam", config, 0, mark, snapshot, version, round_) as run,
+        ctx.progress(f"examine {version.name}", looks, "looks", whole=True) as progress,
+    ):
         model = ctx.reward_model(version)
 
         def score(texts: Sequence[Text]) -> list[float]:
             scores = model.score(texts)
-            progress.update(task, advance=1)
+            progress.advance()
             return scores
 
         result = examine(score, rows, shared_rows, settings)

@@ -197,16 +197,16 @@ def train_version(
         return made
     ctx.release_models()
     config = {**config, **(note or {})}
-    with recorded(ctx, stage, config, seed, mark, snapshot, parent, round_) as run, ctx.progress() as progress:
-        counted = ", ".join(f"{count} {name}" for name, count in size.items())
-        task = progress.add_task(f"train {stage} ({counted})", total=100, rate="")
+    counted = ", ".join(f"{count} {name}" for name, count in size.items())
+    with (
+        recorded(ctx, stage, config, seed, mark, snapshot, parent, round_) as run,
+        ctx.progress(f"train {stage} ({counted})", 0, "steps", whole=True) as progress,
+    ):
 
-        def on_metrics(new: Sequence[tuple[str, int, float]], share: float) -> None:
+        def on_metrics(new: Sequence[tuple[str, int, float]], step: int, steps: int) -> None:
             run.add_metrics(new)
-            progress.update(task, completed=round(100 * share))
-            for name, _, value in new:
-                if name in ("loss", "reward"):
-                    progress.update(task, rate=f"{name} {value:.3f}")
+            told = [f"{name} {value:.3f}" for name, _, value in new if name in ("loss", "reward")]
+            progress.at(step, "".join(told[-1:]), steps)
 
         try:
             result = work(run, on_metrics)

@@ -215,14 +215,14 @@ class Report:
     def __init__(self, state: State, steps: int, samples_file: Path, on_metrics: OnMetrics | None) -> None:
         self.state, self.steps, self.samples_file, self.on_metrics = state, steps, samples_file, on_metrics
         if on_metrics is not None and state.metrics:
-            on_metrics(state.metrics, state.step / steps)
+            on_metrics(state.metrics, state.step, steps)
 
     def figures(self, figures: dict[str, float]) -> None:
         """Of the step that is under way."""
         new = [(name, self.state.step + 1, value) for name, value in figures.items()]
         self.state.metrics += new
         if self.on_metrics is not None:
-            self.on_metrics(new, (self.state.step + 1) / self.steps)
+            self.on_metrics(new, self.state.step + 1, self.steps)
 
     def samples(self, experience: Experience) -> None:
         """The rollout's first requests, each with its score: one JSON object a line."""

@@ -26,7 +26,7 @@ from .language_model import best_device, resolve_dtype
 from .trainer_checkpoints import train_with_checkpoints
 
 Metric = tuple[str, int, float]  # name, step, value
-OnMetrics = Callable[[list[Metric], float], None]  # new metrics, share of the training that is done (0 to 1)
+OnMetrics = Callable[[list[Metric], int, int], None]  # new metrics, steps that are done, steps in all
 
 VARIANTS = ("lora", "rslora", "dora")
 CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # PEFT's initialisations that do
@@ -118,7 +118,7 @@ class MetricsCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         ]
         self.metrics.extend(new)
         if self.on_metrics is not None:
-            self.on_metrics(new, step / max(steps, 1))
+            self.on_metrics(new, step, steps)
 
     def last(self, name: str) -> float:
         """The newest value of a metric; 0 before the first."""

@@ -42,10 +42,13 @@ from db.tables import Run
 from . import garbage
 from .context import Context, code_version
 from .errors import PrefloopError
+from .log_tail import clean, tail
 from .notify import Courier
 from .recipe import Stage, fit
+from .redact import redactor
 
 POLL = 0.5  # seconds between two looks at the stage, the store and the signals
+TELL = 3.0  # seconds between two heartbeats, at least, while the stage writes: they carry the end of its log
 IDLE = 2.0  # seconds between two looks for a run
 SURVEY = 600.0  # seconds between two looks at what could be removed, while the disk is full
 STOP = 3.0  # seconds that a cancelled stage has to end by itself
@@ -68,6 +71,7 @@ def stage_command(ctx: Context, run_id: int, stage: str) -> list[str]:
 class Worker:
     ctx: Context
     device: str = field(default_factory=default_device)  # its name on this machine: "cpu", "cuda:1"
+    echo: bool = False  # say here what the stages write
     told_to_end: bool = False
 
     def __post_init__(self) -> None:
@@ -81,7 +85,9 @@ class Worker:
             seconds=settings.lease_seconds,
             attempts=settings.attempts,
             code_version=code_version(),
+            watts=settings.watts or None,
         )
+        self.redact = redactor(self.ctx.workspace.settings)
 
     def work(self, once: bool = False, every_minute: Callable[[], object] | None = None) -> int:
         """Do runs until SIGTERM or SIGINT; how many were taken. `once` takes one if there is one, and returns."""
@@ -177,6 +183,7 @@ class Worker:
                 return stopped
             log = folder / f"{number:02}-{stage.stage}.log"
             ended, why = self.do_stage(run, stage, log)
+            self.heartbeat(run, due=True, stage=stage.stage, log=log)  # the rest of its time and its last words
             self.ctx.say(f"run {run.id}: {stage.stage} {ended}")
             if ended != "done":
                 self.settle(run, ended, f"{stage.stage}: {why}")
@@ -186,7 +193,7 @@ class Worker:
 
     def ended_before_a_stage(self, run: Run) -> Ended | None:
         """Why the next stage is not begun, if it is not. The lease moves on: many short stages outlast one, too."""
-        match self.heartbeat(run, due=True, silent_for=0):
+        match self.heartbeat(run, due=True):
             case "lost":
                 return "lost"
             case "cancel":
@@ -209,19 +216,24 @@ class Worker:
                 env=self.environment(),
             )
         try:
-            ended, error = self.attend(run, child, 60 * stage.timeout_minutes)
+            ended, error = self.attend(run, stage, child, log)
         finally:
             end(child, 0)
-        return ended, error or last_words(log, begun)
+        return ended, error or self.redact(clean(last_words(log, begun)))
 
-    def attend(self, run: Run, child: subprocess.Popen[bytes], timeout: float) -> tuple[Ended, str]:
+    def attend(self, run: Run, stage: Stage, child: subprocess.Popen[bytes], log: Path) -> tuple[Ended, str]:
         """Wait for the stage; keep the lease, and look out for all else that may end it."""
+        timeout = 60 * stage.timeout_minutes
         started = beat = time.monotonic()
+        told = 0  # bytes of the log, at the last heartbeat
+        shown = log.stat().st_size
         while True:
             try:
                 status = child.wait(POLL)
             except subprocess.TimeoutExpired:
                 status = None
+            if self.echo:
+                shown = self.show(log, shown)
             if status is not None:
                 by = f"killed by {signal.Signals(-status).name}" if status < 0 else ""
                 return ("done" if status == 0 else "refused" if status == REFUSED else "crashed"), by
@@ -229,9 +241,11 @@ class Worker:
                 end(child, GRACE)
                 return "stopped", "the worker was told to end"
             now = time.monotonic()
-            due = now - beat >= self.terms.seconds / 4
-            said = self.heartbeat(run, due, silent_for=now - beat)
-            beat = now if due and said == "go on" else beat
+            written = log.stat().st_size
+            due = now - beat >= (self.terms.seconds / 4 if written == told else min(TELL, self.terms.seconds / 4))
+            said = self.heartbeat(run, due, now - beat, stage.stage, log)
+            if due and said == "go on":
+                beat, told = now, written
             if due:
                 self.courier.look()
             if said == "lost":
@@ -243,13 +257,27 @@ class Worker:
                 end(child, STOP)
                 return "crashed", f"not done after {timeout / 60:g} minutes, its timeout"
 
-    def heartbeat(self, run: Run, due: bool, silent_for: float) -> Heartbeat:
-        """What the store says of the lease. One that cannot be asked is believed in until it has run out."""
+    def show(self, log: Path, shown: int) -> int:
+        """Print what the stage has written beyond these bytes; how many there are now."""
+        with log.open("rb") as file:
+            file.seek(shown)
+            new = file.read()
+        self.ctx.console.out(self.redact(clean(new.decode(errors="replace"))), end="", highlight=False)
+        return shown + len(new)
+
+    def heartbeat(
+        self, run: Run, due: bool, silent_for: float = 0, stage: str | None = None, log: Path | None = None
+    ) -> Heartbeat:
+        """What the store says of the lease. One that cannot be asked is believed in until it has run out.
+
+        One that is due tells the store which stage has been at work, and how its log ends.
+        """
         owner = self.terms.owner
         try:
             if due:
+                written = self.redact(tail(log)) if log is not None else None
                 with writing(self.ctx.engine) as session:
-                    return run_queue.heartbeat(session, run.id, owner, self.terms.seconds)
+                    return run_queue.heartbeat(session, run.id, owner, self.terms.seconds, stage, written)
             with reading(self.ctx.engine) as session:
                 return run_queue.standing(session, run.id, owner)
         except OperationalError as error:

@@ -40,7 +40,7 @@ def stage(name: str, base: Path, parent: Path, seed: int) -> Train:
 
 
 def at_step(step: int, act: Callable[[], object]) -> OnMetrics:
-    def on_metrics(new: list[Metric], _: float) -> None:
+    def on_metrics(new: list[Metric], *_: int) -> None:
         if any(name == "loss" and at == step for name, at, _ in new):
             act()
 
@@ -89,7 +89,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_undisturbed_one(
 
     killed(killed_while_saving)
     again: list[int] = []
-    resumed = train(out, lambda new, _: again.extend(at for metric, at, _ in new if metric == "loss"))
+    resumed = train(out, lambda new, *_: again.extend(at for metric, at, _ in new if metric == "loss"))
     assert again == list(range(1, STEPS + 1))  # what was logged before is told again
     assert resumed.adapter_sha256 == undisturbed.adapter_sha256
     assert losses(resumed) == losses(undisturbed)
@@ -150,6 +150,6 @@ def test_a_diverged_run_ends_early_and_leaves_nothing_to_go_on_from(tiny_base: P
     mad = DpoSettings(**{**DPO_2.__dict__, "learning_rate": 1e30, "lora": LORA})
     seen: list[Metric] = []
     with pytest.raises(PrefloopError, match="non-finite"):
-        train_dpo(pairs(), mad, tiny_base, None, tmp_path / "mad", 0, lambda new, _: seen.extend(new))
+        train_dpo(pairs(), mad, tiny_base, None, tmp_path / "mad", 0, lambda new, *_: seen.extend(new))
     assert max(step for _, step, _ in seen) < STEPS
     assert not list(tmp_path.iterdir())

@@ -356,7 +356,7 @@ def test_a_killed_run_ends_with_the_same_weights(tiny_base: Path, reward: Path, 
     assert not out.exists()
     assert checkpoints.newest_verified(checkpoints.root_of(out)) is not None
     heard: list[Metric] = []
-    resumed = train_ppo(PROMPTS, PPO, tiny_base, None, reward, out, seed, lambda new, _: heard.extend(new))
+    resumed = train_ppo(PROMPTS, PPO, tiny_base, None, reward, out, seed, lambda new, *_: heard.extend(new))
     assert resumed.adapter_sha256 == undisturbed.adapter_sha256
     assert resumed.metrics == undisturbed.metrics == heard
     assert resumed.summary == undisturbed.summary
