@@ -98,7 +98,7 @@ def due_times(due: Sequence[datetime], timezone: str) -> None:
 def recipe(found: JsonObject) -> None:
     tables.label(f"recipe: {' → '.join(stage['stage'] for stage in found['stages'])}")
     with st.expander("the whole recipe"):
-        st.code(json.dumps(found, indent=2, ensure_ascii=False), language=None, height=300)
+        st.code(json.dumps(found, indent=2, ensure_ascii=False), language=None, wrap_lines=True)
 
 
 def why_not(engine: Engine, person: Person, name: str) -> None:

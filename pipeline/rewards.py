@@ -15,8 +15,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from db.columns import Message
+
 from .errors import PrefloopError
-from .language_model import Message
 from .simulate import is_complete, utility, variety, words
 
 Row = tuple[Sequence[Message], str, bool]  # conversation, completion, ended

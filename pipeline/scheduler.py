@@ -43,13 +43,16 @@ def tick(ctx: Context, now: datetime) -> list[Ticked]:
     """Queue what is due at `now`, record why the other schedules wait, and end the evaluations that are decided."""
     settle_all(ctx)
     with reading(ctx.engine) as session:
-        known = schedules.list_schedules(session)
-    return [_tick(ctx, schedule, now) for schedule in known]
+        known = [schedule.id for schedule in schedules.list_schedules(session)]
+    return [_tick(ctx, schedule_id, now) for schedule_id in known]
 
 
-def _tick(ctx: Context, schedule: Schedule, now: datetime) -> Ticked:
+def _tick(ctx: Context, schedule_id: int, now: datetime) -> Ticked:
     with reading(ctx.engine) as session:
-        last = schedules.newest_run(session, schedule.id)
+        # In this order: a run that another tick starts in between is one that the schedule has not decided on, never
+        # one that its due time waits for.
+        last = schedules.newest_run(session, schedule_id)
+        schedule = session.get_one(Schedule, schedule_id)
     seen = None if last is None else last.id
     decision = _decide(ctx, schedule, last, now)
     with writing(ctx.engine) as session:

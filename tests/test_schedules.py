@@ -18,7 +18,7 @@ from db.errors import StoreError
 from db.notifications import Wanted
 from db.run_queue import Terms
 from db.schedules import When
-from db.tables import Run
+from db.tables import Run, Schedule
 from pipeline.config import Settings
 from pipeline.context import Context
 from pipeline.recipe import DEFAULT, read
@@ -113,6 +113,30 @@ def test_a_paused_schedule_starts_nothing_and_what_was_due_meanwhile_is_over(
         schedules.resume(session, "nightly")
     assert tick(ctx, monday + timedelta(days=3))[0].reason == "not due before 2026-11-27 03:00 CET"
     assert tick(ctx, monday + timedelta(days=4))[0].run_id == 1
+
+
+def test_a_tick_that_comes_second_does_not_say_that_the_due_time_waits_for_its_own_run(
+    ctx: Context, monday: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nightly, night = add(ctx.engine, NIGHT), monday + timedelta(hours=14)
+    newest_run, first = schedules.newest_run, iter([True])
+
+    def after_another_tick(session: Session, schedule_id: int) -> Run | None:
+        if next(first, False):
+            tick(ctx, night)
+        return newest_run(session, schedule_id)
+
+    known = schedules.list_schedules
+
+    def before_another_tick(session: Session) -> list[Schedule]:
+        found = known(session)
+        monkeypatch.setattr(schedules, "newest_run", after_another_tick)
+        monkeypatch.setattr(schedules, "list_schedules", known)
+        return found
+
+    monkeypatch.setattr(schedules, "list_schedules", before_another_tick)
+    (second,) = tick(ctx, night)
+    assert (second.run_id, reasons(ctx.engine, nightly)) == (None, [("not due before 2026-11-25 03:00 CET", 1)])
 
 
 def test_tickers_that_race_start_one_run(ctx: Context, monday: datetime) -> None:

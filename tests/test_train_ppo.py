@@ -206,8 +206,8 @@ def test_ppo_raises_the_reward_and_trains_every_part_it_should(
     def second_judge(rows: Sequence[tuple[Sequence[dict[str, str]], str, bool]]) -> list[float]:
         return [float(ended) for _, _, ended in rows]
 
-    def listen(new: list[Metric], share: float) -> None:
-        assert 0 < share <= 1
+    def listen(new: list[Metric], step: int, steps: int) -> None:
+        assert 0 < step <= steps == settings.steps
         heard.extend(new)
 
     result = train_ppo(
@@ -326,10 +326,10 @@ FORK = multiprocessing.get_context("fork")  # a fresh interpreter would import f
 
 
 def train_and_tell(told: Connection, base: Path, reward: Path, out: Path, seed: int) -> None:
-    """In a process of its own: says which share is done, and takes its time over it."""
+    """In a process of its own: says how many steps are done, and takes its time over it."""
 
-    def tell(_: list[Metric], share: float) -> None:
-        told.send(share)
+    def tell(_: list[Metric], step: int, steps: int) -> None:
+        told.send(step)
         time.sleep(0.1)
 
     torch.set_num_threads(1)  # a fork must not wait for its parent's threads
@@ -347,7 +347,7 @@ def test_a_killed_run_ends_with_the_same_weights(tiny_base: Path, reward: Path, 
     told_end.close()
     rng = random.Random(seed)
     step = rng.choice([2, 3])
-    while heard_end.recv() * PPO.steps < step:
+    while heard_end.recv() < step:
         pass
     time.sleep(rng.uniform(0, 0.25))  # a step takes about 0.1 s, and the pause as long: anywhere in this or the next
     process.kill()
@@ -371,8 +371,8 @@ def test_a_damaged_checkpoint_is_passed_over_and_another_run_s_is_refused(
     root = checkpoints.root_of(out)
 
     def train(seed: int = 0, stop_after: int | None = None) -> TrainResult:
-        def listen(new: list[Metric], share: float) -> None:
-            if stop_after is not None and share * PPO.steps == stop_after:
+        def listen(new: list[Metric], step: int, steps: int) -> None:
+            if step == stop_after:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         return train_ppo(PROMPTS, PPO, tiny_base, None, reward, out, seed, listen)

@@ -159,6 +159,8 @@ def change(page: Page, old: str, new: str, again: str) -> None:
                 "data",
                 "versions",
                 "promotions",
+                "runs",
+                "schedules",
                 "read",
                 "playground",
                 "people",

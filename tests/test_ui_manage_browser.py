@@ -9,6 +9,7 @@ from typing import Literal
 import compared_store
 import office_store
 import pytest
+import runs_store
 from axe_playwright_python.sync_playwright import Axe
 from browser import Server, profile_at, serving
 from office_store import EVIL
@@ -19,7 +20,9 @@ from db import annotators, browse, judgments, prompts, queues
 from db.browse import Wanted
 from db.engine import open_engine, reading
 
-PAGES = ("queues", "progress", "quality", "prompts", "data", "versions", "promotions", "read", "people")
+PAGES = (
+    "queues", "progress", "quality", "prompts", "data", "versions", "promotions", "runs", "schedules", "read", "people",
+)  # fmt: skip
 SCREENS: list[tuple[int, Literal["light", "dark"]]] = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 _OVERFLOW = "document.querySelector('.stMain').scrollWidth - document.querySelector('.stMain').clientWidth"
 
@@ -29,6 +32,7 @@ class Site:
     server: Server
     engine: Engine
     evil: int  # a judgment whose prompt, answers and rationale would do harm if they were rendered
+    failed: int  # a run whose error would, too
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +40,12 @@ def site(office_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     url = f"sqlite:///{shutil.copy(office_template, tmp_path_factory.mktemp('office'))}"
     engine = open_engine(url)
     compared_store.add(engine)
+    failed = runs_store.add(engine)["failed"]
     with reading(engine) as session:
         rows = judgments.current(session, "human")
         evil = next(row.judgment_id for row in rows if EVIL in row.messages[-1]["content"] and row.candidate_ids)
     with serving(url) as server:
-        yield Site(server, engine, evil)
+        yield Site(server, engine, evil, failed)
     engine.dispose()
 
 
@@ -107,6 +112,7 @@ def test_every_page_opens_fits_is_accessible_and_fetches_nothing_from_elsewhere(
     visit.page.set_viewport_size({"width": width, "height": 900})
     visit.page.emulate_media(color_scheme=scheme)
     queries = {"data": f"&judgment={site.evil}", "versions": "&judge=reward:r1", "promotions": "&version=v3"}
+    queries["runs"] = f"&state=failed&run={site.failed}"  # nothing of which changes by itself
     for name in PAGES:
         visit.open(name, queries.get(name, "")).unfold()
         assert visit.page.evaluate(_OVERFLOW) <= 0, name

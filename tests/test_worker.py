@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 
 from db import prompts, run_queue, runs, versions
 from db.engine import reading, writing
+from db.errors import StoreError
 from db.tables import Run
 from pipeline import import_prompts, worker, workspace
 from pipeline.cli import app
 from pipeline.context import Context
-from pipeline.errors import PrefloopError
 from pipeline.orders import order, retry
 from pipeline.recipe import DEFAULT, Recipe, Stage
 from pipeline.recipe_stages import carry_out
@@ -353,7 +353,7 @@ def test_the_whole_recipe_runs_from_the_command_line_and_a_second_time_learns_no
     assert again.summary["promote"]["reason"] == "v1 is current already: nothing new was learned"  # type: ignore[index]
     refused = cli.invoke(app, ["runs", "cancel", str(run.id)])
     assert "is finished already" in str(refused.exception)
-    with pytest.raises(PrefloopError, match="one stage"):
+    with pytest.raises(StoreError, match="one stage"):
         retry(ctx, run.id + 1, same=True)
     engine.dispose()
 
