@@ -37,10 +37,11 @@ ui: $(VENV)/.run ## Open the labeling UI on the same store
 worker: $(VENV)/.run ## Do scheduled and queued runs, and queue what is due, until it is ended
 	$(BIN)/prefloop worker --tick $(ARGS)
 
-# A worker takes half of all tests in their order, so that a module's server serves them all; who is done first takes
-# over half of what the other still has. By whole files the last one, a storm or a browser, would keep one core idle.
+# A worker takes a third of all tests in their order, so that a module's server serves them all; who is done first takes
+# over half of what another still has. By whole files the last one, a storm or a browser, would keep one core idle.
+# Three keep two cores at work: a browser's tests wait for half of their time.
 test: $(VENV)/.dev ## Run the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
