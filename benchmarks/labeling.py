@@ -173,7 +173,7 @@ def label(engine: Engine, crew: list[int], seconds: float, think: tuple[float, f
             time.sleep(rng.uniform(0, think[1]))  # people do not start at once
         while time.monotonic() < until:
             started = time.perf_counter()
-            with writing(engine) as session:
+            with writing(engine, durable=False) as session:
                 task = comparisons.next_assignment(session, annotator_id)
             asked = time.perf_counter()
             assert task is not None, "the store has run out of comparisons"

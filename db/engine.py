@@ -75,10 +75,16 @@ def open_store(url: str) -> Engine:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Session]:
-    """A session in one transaction: committed at the end, rolled back on error. Rows stay readable afterwards."""
+def writing(engine: Engine, durable: bool = True) -> Iterator[Session]:
+    """A session in one transaction: committed at the end, rolled back on error. Rows stay readable afterwards.
+
+    With `durable` False nobody waits for the disk: a power cut, not a crash of this process, may undo the transaction.
+    It is for what can be done again, as a lease. The next durable transaction takes it along.
+    """
     with Session(engine, expire_on_commit=False) as session, session.begin():
-        session.connection(execution_options={"sqlite_begin": "IMMEDIATE"})
+        connection = session.connection(execution_options={"sqlite_begin": "IMMEDIATE", "durable": durable})
+        if not durable and engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
         yield session
 
 

@@ -52,7 +52,8 @@ def prepare(engine: Engine, module: Any) -> None:
     """Set the pragmas on every connection, and begin transactions by SQLAlchemy's documented recipe.
 
     The driver begins nothing by itself, so the BEGIN here is the only one; its kind is the execution option
-    `sqlite_begin`, "DEFERRED" unless said otherwise.
+    `sqlite_begin`, "DEFERRED" unless said otherwise. Every commit waits for the disk unless the option `durable` is
+    False; without the WAL it always does, since the file could be damaged otherwise (sqlite.org/pragma.html).
     """
     journal_mode = "wal" if wal_is_safe(version_of(module)) else "delete"
 
@@ -62,7 +63,6 @@ def prepare(engine: Engine, module: Any) -> None:
         cursor = dbapi_connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         _set_journal_mode(cursor, journal_mode, module)
-        cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         # Without it INSERT OR REPLACE deletes a row past its append-only trigger.
         cursor.execute("PRAGMA recursive_triggers = ON")
@@ -70,8 +70,10 @@ def prepare(engine: Engine, module: Any) -> None:
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
-        kind = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
-        connection.exec_driver_sql(f"BEGIN {kind}")
+        options = connection.get_execution_options()
+        durable = options.get("durable", True) or journal_mode != "wal"
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.exec_driver_sql(f"BEGIN {options.get('sqlite_begin', 'DEFERRED')}")
 
 
 def facts(engine: Engine) -> SqliteFacts:

@@ -67,7 +67,7 @@ def next_task(engine: Engine, annotator_id: int, queue_id: int | None) -> Assign
 
     None when nothing is owed by them. StoreError when they may not label.
     """
-    with writing(engine) as session:
+    with writing(engine, durable=False) as session:
         return comparisons.next_assignment(session, annotator_id, queue_id=queue_id)
 
 
@@ -109,7 +109,7 @@ def keep_draft(engine: Engine, annotator_id: int, draft: Draft) -> None:
 
 def stay(engine: Engine, annotator_id: int, assignment_id: int) -> None:
     """Keep the question for the annotator. StoreError when somebody else has taken it."""
-    with writing(engine) as session:
+    with writing(engine, durable=False) as session:
         comparisons.renew(session, assignment_id, annotator_id)
 
 

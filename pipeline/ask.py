@@ -91,7 +91,7 @@ def _answer_one(
     ctx: Context, annotator_id: int, annotator: SimulatedAnnotator, queue_id: int, round_id: int | None, seed: int
 ) -> str | None:
     """The annotator's choice on their next assignment in the queue, which is of pairs; None when nothing is owed."""
-    with writing(ctx.engine) as session:
+    with writing(ctx.engine, durable=False) as session:
         task = comparisons.next_assignment(session, annotator_id, rng_seed=seed, queue_id=queue_id, round_id=round_id)
     if task is None:
         return None

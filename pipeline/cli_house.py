@@ -61,7 +61,7 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Remove what nothing needs any more: checkpoints, adapters, logs and orphans, by the rules of [retention]."""
+    """Remove checkpoints, adapters, logs and orphans that nothing needs: the rules are in docs/housekeeping.md."""
     from .garbage import collect, survey
 
     if as_json and not (dry_run or yes):

@@ -18,6 +18,7 @@ from . import schedule_report, schedule_words, stopping
 from .cli_common import JsonFlag, console, opened, print_json
 from .cli_versions import runs_app
 from .context import Context
+from .environment import give_way
 from .errors import PrefloopError
 
 if TYPE_CHECKING:
@@ -191,6 +192,8 @@ def stage(run: int, name: str) -> None:
 
     stopping.end_with(sys.stdin.fileno())
     with opened() as ctx:
+        if ctx.workspace.settings.worker.gives_way:
+            give_way()
         try:
             print_json(carry_out(ctx, run, name))
         except stopping.Stopped:

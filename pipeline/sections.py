@@ -273,6 +273,9 @@ class WorkerSection(Section):
         60.0, ge=0, description="seconds before the second attempt; doubled for each further"
     )
     min_free_gb: float = Field(2.0, ge=0, description="gigabytes that must be free on the disk before a run is begun")
+    gives_way: bool = Field(
+        True, description="whether stages take only the processor time that the labeling UI and other programs leave"
+    )
     watts: float = Field(0.0, ge=0, description="that the device draws at work, to estimate energy by; 0: no estimate")
 
 

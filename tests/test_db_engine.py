@@ -67,6 +67,23 @@ def test_every_sqlite_connection_is_durable_and_checks_references(
     engine.dispose()
 
 
+def test_a_lease_does_not_wait_for_the_disk_and_a_judgment_does(engine: Engine) -> None:
+    setting = "PRAGMA synchronous" if engine.dialect.name == "sqlite" else "SHOW synchronous_commit"
+    found = []
+    for durable in (True, False, True):
+        with writing(engine, durable=durable) as session:
+            found.append(str(session.execute(text(setting)).scalar_one()))
+    assert found == (["2", "1", "2"] if engine.dialect.name == "sqlite" else ["on", "off", "on"])
+
+
+def test_without_the_wal_every_commit_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "wal_is_safe", lambda version: False)
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    with writing(engine, durable=False) as session:
+        assert session.execute(text("PRAGMA synchronous")).scalar_one() == 2
+    engine.dispose()
+
+
 def test_an_unsafe_sqlite_does_not_join_a_store_in_wal_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path / 'store.db'}"
     monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 50)

@@ -21,7 +21,7 @@ from db import prompts, run_queue, runs, versions
 from db.engine import reading, writing
 from db.errors import StoreError
 from db.tables import Run
-from pipeline import import_prompts, worker, workspace
+from pipeline import cli_schedule, import_prompts, worker, workspace
 from pipeline.cli import app
 from pipeline.context import Context
 from pipeline.orders import order, retry
@@ -176,6 +176,34 @@ def test_between_two_stages_a_run_ends_as_well(
     run_id = ordered(ctx)
     assert Worker(ctx, "cpu").work(once=True) == 1
     assert (run_of(ctx, run_id).state, begun) == (state, ["snapshot"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="idle scheduling is Linux's")
+def test_a_process_that_gives_way_takes_only_the_processor_time_that_others_leave() -> None:
+    code = (
+        "import os; from pathlib import Path; from pipeline.environment import give_way; give_way()\n"
+        "groups = Path('/proc/self/autogroup')\n"
+        "print(os.sched_getscheduler(0) == os.SCHED_IDLE, groups.read_text().split()[-1] if groups.exists() else 19)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, start_new_session=True)
+    assert done.stdout.split() == ["True", "19"], done.stderr
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER, "the test's own session"
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_stages_give_way_to_the_labeling_ui_unless_the_workspace_says_not_to(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("pipeline.cli_schedule.give_way", lambda: done.append("gave way"))
+    monkeypatch.setattr("pipeline.recipe_stages.carry_out", lambda ctx, run, name: done.append(name))
+    monkeypatch.setattr("pipeline.stopping.end_with", lambda leash: None)
+    monkeypatch.setenv("PREFLOOP_WORKER__GIVES_WAY", str(wanted))
+    monkeypatch.setenv("PREFLOOP_HOME", str(ctx.workspace.root))
+    with Path(os.devnull).open() as held:
+        monkeypatch.setattr("sys.stdin", held)
+        cli_schedule.stage(ordered(ctx), "dpo")
+    assert done == (["gave way"] if wanted else []) + ["dpo"]
 
 
 def test_a_worker_that_is_told_to_end_hands_its_run_back(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
