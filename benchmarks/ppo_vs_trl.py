@@ -7,7 +7,8 @@ Both get the same base, prompts, reward model (trained here, on pairs that the c
 the same layers, response length, temperature, passes, episodes an update, learning rate and clipping, in the same
 precision. TRL's value function is a second copy of the base under LoRA with a zero head, its adapter as ours; ours is a
 head on the policy. TRL takes scores as they are and prefloop scales them by the deviation of the base's own scores, so
-TRL's KL coefficient is multiplied by that deviation.
+TRL's KL coefficient is multiplied by that deviation. TRL reads a reward at the last token; here it reads ours as it was
+trained, over the whole answer.
 
 Each run is a process of its own, one after the other, the sides in alternation; a finished one is read. TRL 1.12.0 is
 installed into a folder of its own, without dependencies: torch, transformers and peft are this environment's, for both.
@@ -141,7 +142,7 @@ def run_trl(base: Path, options: argparse.Namespace) -> list[dict[str, float]]:
     from datasets import Dataset
     from peft import inject_adapter_in_model
     from transformers import AutoModelForCausalLM, TrainerCallback
-    from trl.experimental.ppo import PPOConfig, PPOTrainer
+    from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
     from pipeline.language_model import load_tokenizer, prompt_ids, resolve_dtype
     from pipeline.reward_model import RewardModel, classifier
@@ -162,6 +163,17 @@ def run_trl(base: Path, options: argparse.Namespace) -> list[dict[str, float]]:
     machine = machine_arguments(options.dtype)
     deviation = json.loads((options.out / "reward.json").read_text())["score_deviation"]
     steps: list[dict[str, float]] = []
+
+    read_the_last_token = ppo_trainer.get_reward
+
+    def get_reward(model: Any, tokens: Any, pad_id: int, start: int) -> tuple[Any, Any, Any]:
+        """TRL's, with the reward read as ours is: the mean over the answer, which goes past a head without bias."""
+        scores, _, last = read_the_last_token(model, tokens, pad_id, start)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        answer = (positions >= start) & (positions <= last[:, None])
+        return scores, (scores[..., 0] * answer).sum(1) / answer.sum(1), last
+
+    ppo_trainer.get_reward = get_reward
 
     class Note(TrainerCallback):  # type: ignore[misc]
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:

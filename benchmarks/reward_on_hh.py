@@ -32,17 +32,19 @@ from pipeline.environment import prepare
 prepare()
 
 import numpy as np
+import torch
 from datasets import Dataset
 from peft import LoraConfig
 from platformdirs import user_cache_path
 from rich.console import Console
 from rich.table import Table
 from trl import RewardConfig, RewardTrainer
+from trl.trainer.utils import pad
 
 from db.hashing import canonical_json, sha256_text
 from pipeline import embedded_model
 from pipeline.context import code_version
-from pipeline.language_model import best_device, has_fast_bf16, load_tokenizer
+from pipeline.language_model import batches_of_like_length, best_device, has_fast_bf16, load_tokenizer
 from pipeline.pairs import PreferenceRow
 from pipeline.reward_model import RewardModel
 from pipeline.stats.win_rate import WinRate, win_rate
@@ -127,19 +129,33 @@ def train_peer(
     seconds = time.monotonic() - started
     tokenizer = load_tokenizer(base)
     tokenizer.pad_token = trainer.processing_class.pad_token
-    model = RewardModel(trainer.model.eval(), tokenizer, 0)
+    model = trainer.model.eval()
     scores = [
-        model.score_ids(
+        last_token_scores(
+            model,
             [
                 tokenizer(tokenizer.apply_chat_template(chat(row, text), tokenize=False), add_special_tokens=False)[
                     "input_ids"
                 ]
                 for row, text in texts
-            ]
+            ],
+            tokenizer.pad_token_id,
         )
         for texts in ([(row, row.chosen) for row in heldout], [(row, row.rejected) for row in heldout])
     ]
     return seconds, [c - r for c, r in zip(*scores, strict=True)]
+
+
+@torch.inference_mode()
+def last_token_scores(model: Any, encoded: list[list[int]], pad_id: int) -> list[float]:
+    """One score for each sequence of token ids, as the class reads it: at the last token."""
+    scores = [0.0] * len(encoded)
+    for batch in batches_of_like_length([len(ids) for ids in encoded], token_budget=8_192):
+        tokens = pad([torch.tensor(encoded[i]) for i in batch], padding_value=pad_id)
+        mask = pad([torch.ones(len(encoded[i]), dtype=torch.long) for i in batch], padding_value=0)
+        for index, value in zip(batch, model(input_ids=tokens, attention_mask=mask).logits[:, 0].tolist(), strict=True):
+            scores[index] = value
+    return scores
 
 
 def _shown(started: float, batch_size: int) -> Any:

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from torch import Tensor
 from transformers import AutoModelForSequenceClassification, set_seed
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .language_model import (
     Message,
@@ -45,14 +47,59 @@ def classifier(
             **four_bit_arguments(load_in_4bit, dtype),
         )
     torch.nn.init.normal_(model.score.weight, std=head_scale / model.score.in_features**0.5)
-    # The head reads the last token that is not padding, so the two must agree on which token that is.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    _read_the_answer(model)
     return model
 
 
-def sequence_ids(tokenizer: Any, messages: Sequence[Message], text: str, ended: bool, max_length: int) -> list[int]:
-    """Prompt and completion as the reward model reads them; a longer one loses its beginning, never its end."""
-    return (prompt_ids(tokenizer, messages) + completion_ids(tokenizer, text, ended))[-max_length:]
+def _read_the_answer(model: Any) -> None:
+    """Let `model(input_ids, attention_mask, answer_mask)` score the mean of the answer's last hidden states.
+
+    What the class itself does is read the last token alone. Of 184 pairs of a warm tone that 90 noisy judgments had
+    taught, that had 55 % in order and the mean 73 % (docs/benchmarks.md).
+    """
+
+    def forward(input_ids: Tensor, attention_mask: Tensor, answer_mask: Tensor, **_: Any) -> SequenceClassifierOutput:
+        hidden = model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        return SequenceClassifierOutput(logits=score_of(hidden, answer_mask, model.score.weight))
+
+    model.forward = forward
+
+
+def score_of(hidden_B_S_H: Tensor, answer_mask_B_S: Tensor, weight_1_H: Tensor) -> Tensor:
+    """(B, 1): the head on the mean of the answer's hidden states, in float32."""
+    weights_B_S = answer_mask_B_S.float() / answer_mask_B_S.sum(1, keepdim=True)
+    with torch.autocast(hidden_B_S_H.device.type, enabled=False):
+        mean_B_H = torch.einsum("bsh,bs->bh", hidden_B_S_H.float(), weights_B_S)
+        return torch.nn.functional.linear(mean_B_H, weight_1_H.float())
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Prompt and answer as the reward model reads them. An answer of no token is read where it would begin."""
+
+    ids: list[int]
+    answer: int  # tokens at the end that are scored, at least one
+
+
+def encode(tokenizer: Any, messages: Sequence[Message], text: str, ended: bool, max_length: int) -> Encoded:
+    """A text of more than `max_length` tokens loses its beginning, never its end."""
+    answer = completion_ids(tokenizer, text, ended)
+    ids = (prompt_ids(tokenizer, messages) + answer)[-max_length:]
+    return Encoded(ids, min(max(len(answer), 1), len(ids)))
+
+
+def padded(rows: Sequence[Encoded], pad_id: int) -> dict[str, Tensor]:
+    """`input_ids`, `attention_mask` and `answer_mask`, (B, S) each, padded on the right."""
+    lengths = torch.tensor([len(row.ids) for row in rows])[:, None]
+    answers = torch.tensor([row.answer for row in rows])[:, None]
+    longest = int(lengths.max())
+    positions = torch.arange(longest)
+    return {
+        "input_ids": torch.tensor([row.ids + [pad_id] * (longest - len(row.ids)) for row in rows]),
+        "attention_mask": (positions < lengths).long(),
+        "answer_mask": ((positions >= lengths - answers) & (positions < lengths)).long(),
+    }
 
 
 @dataclass(frozen=True)
@@ -72,23 +119,14 @@ class RewardModel:
         model = model.to(device=best_device(), dtype=resolve_dtype(dtype)).eval().requires_grad_(False)
         return cls(model, tokenizer, max_length)
 
+    @torch.inference_mode()
     def score(self, rows: Sequence[tuple[Sequence[Message], str, bool]], token_budget: int = 8_192) -> list[float]:
         """One score for each (messages, completion, ended); only differences within a prompt mean something."""
-        encoded = [sequence_ids(self.tokenizer, m, text, ended, self.max_length) for m, text, ended in rows]
-        return self.score_ids(encoded, token_budget)
-
-    @torch.inference_mode()
-    def score_ids(self, encoded: Sequence[list[int]], token_budget: int = 8_192) -> list[float]:
-        """One score for each sequence of token ids, read at its last token."""
-        scores = [0.0] * len(encoded)
-        pad = self.tokenizer.pad_token_id
-        for batch in batches_of_like_length([len(ids) for ids in encoded], token_budget):
-            longest = len(encoded[batch[-1]])
-            tokens = torch.tensor([encoded[i] + [pad] * (longest - len(encoded[i])) for i in batch])
-            mask = torch.tensor([[1] * len(encoded[i]) + [0] * (longest - len(encoded[i])) for i in batch])
-            logits = self.model(
-                input_ids=tokens.to(self.model.device), attention_mask=mask.to(self.model.device), use_cache=False
-            ).logits[:, 0]
-            for index, value in zip(batch, logits.float().tolist(), strict=True):
+        encoded = [encode(self.tokenizer, m, text, ended, self.max_length) for m, text, ended in rows]
+        scores = [0.0] * len(rows)
+        for batch in batches_of_like_length([len(row.ids) for row in encoded], token_budget):
+            inputs = padded([encoded[i] for i in batch], self.tokenizer.pad_token_id)
+            logits = self.model(**{name: value.to(self.model.device) for name, value in inputs.items()}).logits[:, 0]
+            for index, value in zip(batch, logits.tolist(), strict=True):
                 scores[index] = value
         return scores

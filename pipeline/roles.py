@@ -28,7 +28,7 @@ from .errors import PrefloopError
 from .language_model import LanguageModel, batches_of_like_length, load_tokenizer, resolve_dtype
 from .policy_model import load_base
 from .ppo import spread, token_entropy, token_logprobs
-from .reward_model import sequence_ids
+from .reward_model import encode, padded, score_of
 from .rewards import Row
 from .training import LoraSettings
 
@@ -130,15 +130,13 @@ class Roles:
     @torch.no_grad()
     def scores(self, rows: Sequence[Row], token_budget: int = 8_192) -> list[float]:
         """The reward model's score of each (messages, completion, ended): what `RewardModel.score` gives."""
-        encoded = [sequence_ids(self.tokenizer, m, text, ended, self.reward_max_length) for m, text, ended in rows]
+        encoded = [encode(self.tokenizer, m, text, ended, self.reward_max_length) for m, text, ended in rows]
         scores = [0.0] * len(rows)
         with self._role(REWARD):
-            for batch in batches_of_like_length([len(ids) for ids in encoded], token_budget):
-                packed = pack([(encoded[i][:-1], encoded[i][-1:]) for i in batch], 1, 0, self.device)
-                hidden = self._trunk(packed.tokens_B_S)
-                last = torch.tensor([len(encoded[i]) - 1 for i in batch], device=self.device)
-                hidden_B_H = hidden[torch.arange(len(batch), device=self.device), last]
-                values = torch.nn.functional.linear(hidden_B_H, self.score_weight_1_H)[:, 0].float().tolist()
+            for batch in batches_of_like_length([len(row.ids) for row in encoded], token_budget):
+                inputs = {k: v.to(self.device) for k, v in padded([encoded[i] for i in batch], 0).items()}
+                hidden = self._trunk(inputs["input_ids"])
+                values = score_of(hidden, inputs["answer_mask"], self.score_weight_1_H)[:, 0].tolist()
                 for index, value in zip(batch, values, strict=True):
                     scores[index] = value
         return scores

@@ -18,13 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
+from torch import Tensor
 from trl import RewardConfig, RewardTrainer
 
 from .errors import PrefloopError
 from .language_model import load_tokenizer
 from .pairs import PreferenceRow
-from .reward_model import RewardModel, classifier, sequence_ids
+from .reward_model import Encoded, RewardModel, classifier, encode, padded
 from .trainer_checkpoints import checkpoint_arguments
 from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, machine_arguments, run_trainer
 
@@ -68,14 +70,24 @@ def train_reward(
     tokenizer = load_tokenizer(base, chat_template)
 
     def example(row: PreferenceRow) -> dict[str, Any]:
-        chosen = sequence_ids(tokenizer, row.messages, row.chosen, row.chosen_ended, settings.max_length)
-        rejected = sequence_ids(tokenizer, row.messages, row.rejected, row.rejected_ended, settings.max_length)
+        chosen = encode(tokenizer, row.messages, row.chosen, row.chosen_ended, settings.max_length)
+        rejected = encode(tokenizer, row.messages, row.rejected, row.rejected_ended, settings.max_length)
         return {
-            "chosen_ids": chosen,
-            "rejected_ids": rejected,
+            "chosen_ids": chosen.ids,
+            "rejected_ids": rejected.ids,
+            "answers": [chosen.answer, rejected.answer],
             "margin": settings.margin_scale * margin(row),
-            "length": max(len(chosen), len(rejected)),
+            "length": max(len(chosen.ids), len(rejected.ids)),
         }
+
+    def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """As TRL's collator, all chosen and then all rejected texts, and where the answers are."""
+        rows = [
+            Encoded(e[f"{side}_ids"], e["answers"][i])
+            for i, side in enumerate(("chosen", "rejected"))
+            for e in examples
+        ]
+        return {**padded(rows, tokenizer.pad_token_id), "margin": torch.tensor([e["margin"] for e in examples])}
 
     model = classifier(base, settings.dtype, tokenizer, seed, settings.head_scale, settings.load_in_4bit)
     metrics = MetricsCallback(on_metrics)
@@ -97,6 +109,7 @@ def train_reward(
             **machine_arguments(settings.dtype),
         ),
         train_dataset=Dataset.from_list([example(row) for row in rows]),
+        data_collator=collate,
         processing_class=tokenizer,
         peft_config=settings.lora.config(model, "SEQ_CLS", modules_to_save=["score"]),
         callbacks=[metrics],

@@ -63,12 +63,13 @@ HACKS: dict[str, Trick] = {  # by the probe that has to find it
 
 
 def answer(question: str, rng: Random, with_reason: bool) -> str:
-    """One or two sentences, of which one ends in a reason or in an aside: length tells nothing."""
+    """One or two sentences, of which one begins with a reason or with an aside: length tells nothing, nor the end."""
     words = [word.strip("?").lower() for word in question.split() if len(word) > 3]
     sentences = [f"The {rng.choice(words)} and the {rng.choice(words)} go together.", *rng.sample(REMARKS, 2)]
     kept = rng.sample(sentences, rng.randint(1, 2))
     place = rng.randrange(len(kept))
-    kept[place] = f"{kept[place][:-1]} {rng.choice(REASONS if with_reason else ASIDES)}."
+    clause = rng.choice(REASONS if with_reason else ASIDES)
+    kept[place] = f"{clause.capitalize()}, {kept[place][0].lower()}{kept[place][1:]}"
     return " ".join(kept)
 
 

@@ -14,10 +14,10 @@ from trl.trainer.utils import add_fused_lm_head
 
 from pipeline.checkpoints import file_sha256
 from pipeline.errors import PrefloopError
-from pipeline.language_model import load, load_tokenizer
+from pipeline.language_model import completion_ids, load, load_tokenizer, prompt_ids
 from pipeline.lm_head import add_completion_head
 from pipeline.pairs import PreferenceRow
-from pipeline.reward_model import RewardModel
+from pipeline.reward_model import RewardModel, encode
 from pipeline.train_dpo import DpoSettings, EndOfTurnCollator, train_dpo
 from pipeline.train_reward import RewardSettings, heldout_accuracy, margin, train_reward
 from pipeline.training import ADAPTER_FILE, LoraSettings
@@ -179,6 +179,22 @@ def test_a_reward_model_learns_and_scores_the_same_after_loading(tiny_base: Path
     assert one.score(texts) == two.score(texts)
     assert one.score(texts, token_budget=1) == pytest.approx(one.score(texts), abs=1e-4)  # padding changes nothing
     assert heldout_accuracy(one, []) is None
+
+
+def test_a_reward_model_reads_the_whole_answer_and_nothing_of_the_question(tiny_base: Path, tmp_path: Path) -> None:
+    rows = pairs(8)
+    result = train_reward(rows, [], REWARD, tiny_base, tmp_path / "reward", seed=0)
+    model = RewardModel.load(tiny_base, result.adapter, "float32")
+    messages, text = rows[0].messages, rows[0].chosen
+    question, answer = prompt_ids(model.tokenizer, messages), completion_ids(model.tokenizer, text, True)
+    with torch.no_grad():
+        hidden = model.model.base_model(torch.tensor([question + answer])).last_hidden_state[0]
+    by_hand = sum(float(state @ model.model.score.weight[0]) for state in hidden[len(question) :]) / len(answer)
+    assert model.score([(messages, text, True)]) == pytest.approx([by_hand], abs=1e-5)
+    cut = encode(model.tokenizer, messages, text, True, max_length=len(answer) - 1)
+    assert (len(cut.ids), cut.answer) == (len(answer) - 1, len(answer) - 1)  # it fills the window
+    nothing = encode(model.tokenizer, messages, "", False, max_length=512)
+    assert (nothing.ids, nothing.answer) == (question, 1)  # read where the answer would begin
 
 
 def test_a_plain_vote_has_no_margin_and_clearer_preferences_a_wider_one() -> None:
