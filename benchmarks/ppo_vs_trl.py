@@ -125,7 +125,7 @@ def run_prefloop(base: Path, options: argparse.Namespace) -> list[dict[str, floa
     )
     steps: list[dict[str, float]] = []
 
-    def note(metrics: list[tuple[str, int, float]], _: float) -> None:
+    def note(metrics: list[tuple[str, int, float]], _: int, __: int) -> None:
         figures = {name: value for name, _, value in metrics}
         steps.append({name: figures[name] for name in CURVES} | {"at": time.monotonic()})
 
@@ -160,6 +160,7 @@ def run_trl(base: Path, options: argparse.Namespace) -> list[dict[str, float]]:
         parameter.requires_grad_("lora_" in name or name.startswith("score"))
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # as peft keeps the policy's
+    value.score.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
     machine = machine_arguments(options.dtype)
     deviation = json.loads((options.out / "reward.json").read_text())["score_deviation"]
     steps: list[dict[str, float]] = []

@@ -161,11 +161,11 @@ def last_token_scores(model: Any, encoded: list[list[int]], pad_id: int) -> list
 def _shown(started: float, batch_size: int) -> Any:
     """Progress, every tenth step."""
 
-    def on_metrics(new: list[tuple[str, int, float]], share: float) -> None:
+    def on_metrics(new: list[tuple[str, int, float]], done: int, steps: int) -> None:
         for name, step, value in new:
             if name == "loss" and step % 10 == 0:
                 rate = step * batch_size / (time.monotonic() - started)
-                console.print(f"  step {step}, {share:.0%}, loss {value:.3f}, {rate:.2f} pairs/s", highlight=False)
+                console.print(f"  step {step} of {steps}, loss {value:.3f}, {rate:.2f} pairs/s", highlight=False)
 
     return on_metrics
 

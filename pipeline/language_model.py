@@ -160,6 +160,16 @@ def quiet_loading() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
+def with_contiguous_head(model: Any) -> Any:
+    """The model, whose head over the vocabulary gets its input in one piece.
+
+    `logits_to_keep` hands it a slice, for which torch 2.13 copies the head's weights once a row: 1.7 GiB and half of
+    the time of a prefill with 32 rows and a vocabulary of 49,152.
+    """
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+    return model
+
+
 def load(
     folder: Path, adapter: Path | None = None, dtype: str = "auto", chat_template: str | None = None
 ) -> LanguageModel:
@@ -173,6 +183,6 @@ def load(
         )
         if adapter is not None:
             model = PeftModel.from_pretrained(model, str(adapter), use_safetensors=True).merge_and_unload()
-    model = model.to(device=device, dtype=wanted).eval().requires_grad_(False)
+    model = with_contiguous_head(model.to(device=device, dtype=wanted).eval().requires_grad_(False))
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     return LanguageModel(model, tokenizer, device)

@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from .errors import PrefloopError
-from .language_model import quiet_loading, resolve_dtype
+from .language_model import quiet_loading, resolve_dtype, with_contiguous_head
 
 
 def load_policy(base: Path, parent_adapter: Path | None, dtype: str, load_in_4bit: bool) -> Any:
@@ -24,7 +24,7 @@ def load_policy(base: Path, parent_adapter: Path | None, dtype: str, load_in_4bi
 
 def load_base(base: Path, dtype: str, load_in_4bit: bool) -> Any:
     with quiet_loading():
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             base,
             dtype=resolve_dtype(dtype),
             trust_remote_code=False,
@@ -32,6 +32,7 @@ def load_base(base: Path, dtype: str, load_in_4bit: bool) -> Any:
             attn_implementation="eager",  # the fused kernel's backward is the slower one on CPU
             **four_bit_arguments(load_in_4bit, dtype),
         )
+    return with_contiguous_head(model)
 
 
 def four_bit_arguments(load_in_4bit: bool, dtype: str) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def _losses(
         values[rows].to(models.device)
         for values in (experience.logprobs_R_T, experience.values_R_T, targets.advantages_R_T, targets.returns_R_T)
     )
-    logprobs_B_T, values_B_T = models.act(packed)
+    logprobs_B_T, values_B_T = models.act(packed, experience.below.get(rows.start))
     policy, clipped = ppo.policy_loss(logprobs_B_T, old_B_T, advantages_B_T, mask_B_T, settings.clip)
     value, value_clipped = ppo.value_loss(values_B_T, old_values_B_T, returns_B_T, mask_B_T, settings.value_clip)
     # How far this rollout has carried the policy that sampled it (Schulman 2020, k3).

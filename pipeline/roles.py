@@ -4,15 +4,19 @@ The base weights are in memory once. The policy is a LoRA adapter on them; the r
 parent's adapter, or the base with no adapter at work; the reward model is its own adapter and score head; the value
 function is a small head on the policy's trunk, as in Ziegler et al. 2019, arXiv:1909.08593.
 
+Layers below the lowest adapter say the same to policy and reference, before and after every update: they are worked out
+once a rollout (`Roles.below`), where that is the same to the last bit.
+
 For models whose head over the vocabulary is a plain linear layer: no soft-capping and no scaling of logits.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,6 +97,7 @@ class Roles:
     reward_max_length: int  # tokens; longer sequences lose their beginning
     temperature: float
     device: torch.device
+    shared_layers: int = 0  # from the bottom, without an adapter of policy or reference
 
     @property
     def window(self) -> int:
@@ -104,27 +109,37 @@ class Roles:
         """The parameters of the policy's adapter, by name."""
         return {name: p for name, p in self.model.named_parameters() if f".{POLICY}." in name}
 
-    def act(self, packed: Packed) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def below(self, packed: Packed) -> Tensor | None:
+        """(B, S, H) of the topmost shared layer, which the other methods go on from; None if no layer is shared."""
+        if not self.shared_layers:
+            return None
+        decoder = self._decoder
+        with _replaced(decoder, layers=decoder.layers[: self.shared_layers], norm=torch.nn.Identity()):
+            hidden: Tensor = decoder(input_ids=packed.tokens_B_S, use_cache=False).last_hidden_state
+        return hidden
+
+    def act(self, packed: Packed, below_B_S_H: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """((B, T) log π, (B, T) V) at the completions' tokens, with gradient."""
-        logprobs_B_T, values_B_T, _ = self._act(packed)
+        logprobs_B_T, values_B_T, _ = self._act(packed, below_B_S_H)
         return logprobs_B_T, values_B_T
 
     @torch.no_grad()
-    def evaluate(self, packed: Packed) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(self, packed: Packed, below_B_S_H: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """`act` without gradient, and the (B, T) entropy of the policy in nats.
 
         The same path and the same rows as in training, so that the ratio of new to old starts at exactly 1.
         """
-        logprobs_B_T, values_B_T, logits_N_V = self._act(packed)
+        logprobs_B_T, values_B_T, logits_N_V = self._act(packed, below_B_S_H)
         rows = range(0, len(logits_N_V), 64)  # float32 copies of all logits at once would be large
         entropy_N = torch.cat([token_entropy(logits_N_V[i : i + 64], self.temperature) for i in rows])
         return logprobs_B_T, values_B_T, spread(entropy_N, packed.mask_B_T)
 
     @torch.no_grad()
-    def reference_logprobs(self, packed: Packed) -> Tensor:
+    def reference_logprobs(self, packed: Packed, below_B_S_H: Tensor | None = None) -> Tensor:
         """(B, T) log π_ref at the completions' tokens."""
         with self._role(self.reference):
-            logits_N_V = self._head(self._predicting(packed))
+            logits_N_V = self._head(self._predicting(packed, below_B_S_H))
         return spread(token_logprobs(logits_N_V, packed.actions_N, self.temperature), packed.mask_B_T)
 
     @torch.no_grad()
@@ -161,18 +176,27 @@ class Roles:
                 layer.get_base_layer().weight.data = weight
                 layer.merged_adapters.clear()
 
-    def _act(self, packed: Packed) -> tuple[Tensor, Tensor, Tensor]:
-        hidden_N_H = self._predicting(packed)
+    @property
+    def _decoder(self) -> Any:
+        return self.model.get_base_model().base_model
+
+    def _act(self, packed: Packed, below_B_S_H: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        hidden_N_H = self._predicting(packed, below_B_S_H)
         logits_N_V = self._head(hidden_N_H)
         logprobs_N = token_logprobs(logits_N_V, packed.actions_N, self.temperature)
         return spread(logprobs_N, packed.mask_B_T), spread(self.value_head(hidden_N_H), packed.mask_B_T), logits_N_V
 
-    def _predicting(self, packed: Packed) -> Tensor:
-        hidden: Tensor = self._trunk(packed.tokens_B_S)[packed.predicts_B_S]
+    def _predicting(self, packed: Packed, below_B_S_H: Tensor | None) -> Tensor:
+        hidden: Tensor = self._trunk(packed.tokens_B_S, below_B_S_H)[packed.predicts_B_S]
         return hidden
 
-    def _trunk(self, tokens_B_S: Tensor) -> Tensor:
-        hidden: Tensor = self.model.get_base_model().base_model(input_ids=tokens_B_S, use_cache=False).last_hidden_state
+    def _trunk(self, tokens_B_S: Tensor, below_B_S_H: Tensor | None = None) -> Tensor:
+        decoder = self._decoder
+        if below_B_S_H is None:
+            hidden: Tensor = decoder(input_ids=tokens_B_S, use_cache=False).last_hidden_state
+            return hidden
+        with _replaced(decoder, layers=decoder.layers[self.shared_layers :]):
+            hidden = decoder(inputs_embeds=below_B_S_H, use_cache=False).last_hidden_state
         return hidden
 
     def _head(self, hidden_N_H: Tensor) -> Tensor:
@@ -191,6 +215,42 @@ class Roles:
             yield
         finally:
             self.model.set_adapter(POLICY)
+
+
+@contextmanager
+def _replaced(module: torch.nn.Module, **parts: torch.nn.Module) -> Iterator[None]:
+    """Within: these modules stand in the module's places of the same name."""
+    before = {name: getattr(module, name) for name in parts}
+    try:
+        for name, part in parts.items():
+            setattr(module, name, part)
+        yield
+    finally:
+        for name, part in before.items():
+            setattr(module, name, part)
+
+
+def _with_shared_layers(models: Roles) -> Roles:
+    """The same roles, sharing the layers below the lowest adapter if they can be shared to the last bit.
+
+    That is tried: some models scale their embeddings, or give layers masks by their number.
+    """
+    adapted = [
+        int(found[1])
+        for name, _ in models.model.named_parameters()
+        if (f".{POLICY}." in name or f".{REFERENCE}." in name) and (found := re.search(r"\.layers\.(\d+)\.", name))
+    ]
+    config = models.model.get_base_model().config.get_text_config()
+    one_kind = len(set(getattr(config, "layer_types", None) or ["one"])) == 1
+    plain = all(hasattr(models._decoder, name) for name in ("layers", "norm"))
+    lowest = min(adapted, default=0)
+    if not (lowest and one_kind and plain):
+        return models
+    sharing = replace(models, shared_layers=lowest)
+    ids = torch.arange(5, 21).tolist()
+    packed = pack([(ids[:8], ids[8:]), (ids[:3], ids[3:6])], 8, 0, models.device)
+    same = torch.equal(sharing.evaluate(packed, sharing.below(packed))[0], sharing.evaluate(packed)[0])
+    return sharing if same else models
 
 
 def load(
@@ -232,7 +292,7 @@ def load(
     saved = load_file(reward_adapter / ADAPTER_FILE)
     if SCORE_WEIGHT not in saved:
         raise PrefloopError(f"{reward_adapter} has no score head: it is no reward model")
-    return Roles(
+    models = Roles(
         model=model.to(device).eval(),  # eval: no dropout, which would make old and new log-probabilities differ
         tokenizer=tokenizer,
         value_head=ValueHead(config.hidden_size).to(device),
@@ -242,6 +302,7 @@ def load(
         temperature=temperature,
         device=device,
     )
+    return _with_shared_layers(models)
 
 
 def save_policy(models: Roles, out: Path) -> None:

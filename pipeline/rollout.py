@@ -75,6 +75,7 @@ class Experience:
     entropy_R_T: Tensor
     reference_R_T: Tensor
     scores_R: Tensor  # of the reward model, as it gives them
+    below: dict[int, Tensor]  # what this process has of `Roles.below`, by a micro-batch's first row
 
     def packed(self, rows: slice, models: Roles) -> Packed:
         """These episodes as the models take them."""
@@ -159,15 +160,21 @@ def evaluate(models: Roles, episodes: list[Episode], settings: PpoSettings, proc
     """What the four roles say. Each micro-batch is worked out by one process, and all have the result."""
     width = max(len(e.completion_ids) for e in episodes)
     micro_batches = settings.micro_batches
-    found = []
+    found, below = [], {}
     for number in range(process.process_index, len(micro_batches), process.num_processes):
         rows = episodes[micro_batches[number]]
         packed = pack_episodes(rows, width, models)
-        parts = [packed.mask_B_T, *models.evaluate(packed), models.reference_logprobs(packed)]
+        under = models.below(packed)
+        if under is not None:
+            below[micro_batches[number].start] = under
+        parts = [packed.mask_B_T, *models.evaluate(packed, under), models.reference_logprobs(packed, under)]
         scores_B = torch.tensor(models.scores([e.row for e in rows]))
         found.append((number, [part.cpu() for part in parts] + [scores_B]))
     in_order = sorted(gather_object(found), key=lambda item: item[0])
-    return Experience(episodes, *(torch.cat(column) for column in zip(*(parts for _, parts in in_order), strict=True)))
+    mask, logprobs, values, entropy, reference, scores = (
+        torch.cat(column) for column in zip(*(parts for _, parts in in_order), strict=True)
+    )
+    return Experience(episodes, mask, logprobs, values, entropy, reference, scores, below)
 
 
 def pack_episodes(episodes: Sequence[Episode], width: int, models: Roles) -> Packed:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.errors import PrefloopError
 from pipeline.generate import Request, Sampling, generate, plan_batches, sample
 from pipeline.language_model import LanguageModel, load
+from pipeline.policy_model import load_base
 
 TEXTS = ["hello", "what is the sea made of and why is it salty", "tell me a story about a cat", "hi there", "why"]
 
@@ -130,3 +131,15 @@ def test_a_plan_holds_every_row_once_and_keeps_its_budget(groups: list[tuple[int
         assert cost <= budget or len({ids[i] for i in batch}) == 1
     for group in set(ids):  # samples of one prompt share their prefill
         assert sum(any(ids[i] == group for i in batch) for batch in plan) == 1
+
+
+def test_the_head_over_the_vocabulary_gets_its_input_in_one_piece(tiny_base: Path) -> None:
+    """Otherwise torch copies its weights once a row."""
+    seen: list[bool] = []
+    for model in (load(tiny_base, dtype="float32").model, load_base(tiny_base, "float32", load_in_4bit=False)):
+        head = model.get_output_embeddings()
+        head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].is_contiguous()))
+        tokens = torch.arange(12).reshape(3, 4)
+        kept, whole = model(tokens, logits_to_keep=1).logits, model(tokens).logits
+        assert torch.allclose(kept[:, -1], whole[:, -1], atol=1e-6)
+    assert seen == [True] * 4

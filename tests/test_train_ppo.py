@@ -163,6 +163,32 @@ def test_the_ratio_starts_at_exactly_1_and_values_at_exactly_0(
     assert experience.figures()["kl"] == 0.0
 
 
+def test_going_on_from_the_layers_below_the_adapters_changes_nothing_to_the_last_bit(
+    tiny_base: Path, parent: Path, reward: Path
+) -> None:
+    models = four_roles(tiny_base, parent, reward)
+    experience = experience_of(models)
+    rows = PPO.micro_batches[0]
+    packed = experience.packed(rows, models)
+    below = experience.below[rows.start]
+    assert models.shared_layers == 1  # of two: the adapters are in the upper half
+    found = []
+    for start in (None, below):
+        logprobs, values = models.act(packed, start)
+        (logprobs.sum() + values.sum()).backward()
+        found.append([logprobs, *(p.grad for p in models.policy_parameters.values())])
+        models.model.zero_grad(set_to_none=True)
+    assert all(torch.equal(whole, shared) for whole, shared in zip(*found, strict=True))
+    assert torch.equal(models.reference_logprobs(packed, below), models.reference_logprobs(packed))
+
+
+def test_without_a_layer_free_of_adapters_nothing_is_shared(tiny_base: Path, reward: Path) -> None:
+    everywhere = dataclasses.replace(PPO, lora=dataclasses.replace(PPO.lora, layer_share=1.0))
+    models = four_roles(tiny_base, None, reward, everywhere)
+    assert models.shared_layers == 0
+    assert experience_of(models, everywhere).below == {}
+
+
 def test_sampling_leaves_the_base_as_it_was_and_draws_from_the_policy(
     tiny_base: Path, parent: Path, reward: Path
 ) -> None:
