@@ -102,20 +102,16 @@ class MetricsCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
     metrics: list[Metric] = field(default_factory=list)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        for logs in state.log_history:
-            self._take(int(logs["step"]), logs, state.max_steps)
+        past = [metric for logs in state.log_history for metric in _metrics(int(logs["step"]), logs)]
+        if past:  # at once: steps that are read, one after the other, would look like a pace
+            self._take(past, state.global_step, state.max_steps)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        self._take(int(state.global_step), logs or {}, state.max_steps)
+        self._take(_metrics(state.global_step, logs or {}), state.global_step, state.max_steps)
         if not math.isfinite((logs or {}).get("loss", 0.0)):
             control.should_training_stop = True
 
-    def _take(self, step: int, logs: dict[str, Any], steps: int) -> None:
-        new = [
-            (name, step, float(value))
-            for name, value in logs.items()
-            if isinstance(value, int | float) and name != "step" and not name.startswith("train_")
-        ]
+    def _take(self, new: list[Metric], step: int, steps: int) -> None:
         self.metrics.extend(new)
         if self.on_metrics is not None:
             self.on_metrics(new, step, steps)
@@ -123,6 +119,14 @@ class MetricsCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
     def last(self, name: str) -> float:
         """The newest value of a metric; 0 before the first."""
         return next((value for known, _, value in reversed(self.metrics) if known == name), 0.0)
+
+
+def _metrics(step: int, logs: dict[str, Any]) -> list[Metric]:
+    return [
+        (name, step, float(value))
+        for name, value in logs.items()
+        if isinstance(value, int | float) and name != "step" and not name.startswith("train_")
+    ]
 
 
 def machine_arguments(dtype: str) -> dict[str, Any]:

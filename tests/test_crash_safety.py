@@ -4,7 +4,7 @@ import os
 import random
 import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,9 +88,15 @@ def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_undisturbed_one(
         train(out, None)
 
     killed(killed_while_saving)
-    again: list[int] = []
-    resumed = train(out, lambda new, *_: again.extend(at for metric, at, _ in new if metric == "loss"))
-    assert again == list(range(1, STEPS + 1))  # what was logged before is told again
+    again, reports = [], []
+
+    def note(new: Sequence[Metric], done: int, steps: int) -> None:
+        again.extend(at for metric, at, _ in new if metric == "loss")
+        reports.append(done)
+
+    resumed = train(out, note)
+    assert again == list(range(1, STEPS + 1))  # what was logged before is told again,
+    assert reports[0] == saved  # and at once, for it says nothing of the pace
     assert resumed.adapter_sha256 == undisturbed.adapter_sha256
     assert losses(resumed) == losses(undisturbed)
     assert resumed.tokens == undisturbed.tokens
