@@ -67,7 +67,8 @@ def overview(engine: Engine, person: Person, state: RunState | None, found: RunP
         if standing(shown.rows) != standing(found.rows):
             st.rerun()  # buttons and choices are about what has changed
         tables.table(
-            f"{shown.total:,} {'run' if shown.total == 1 else 'runs'}, newest first: recipes with their stages, and stages that were run by hand",
+            f"{shown.total:,} {'run' if shown.total == 1 else 'runs'}, newest first: recipes with their stages, and "
+            "stages that were run by hand",
             ["run", "state", "stages", "started", "device time", "made", "why"],
             [
                 [
