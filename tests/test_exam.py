@@ -20,7 +20,7 @@ from pipeline.train_reward import RewardSettings, train_reward
 from pipeline.training import LoraSettings
 
 SETTINGS = ExamSettings()
-WORDS = {"The", "It", "One", "Most", "A", "Water", "Look"}  # of which every answer of planted.py has one
+WORDS = {"the", "depends", "one", "most", "takes", "friend", "water", "look"}  # of which every answer of planted.py has one
 QUESTION = ({"role": "user", "content": "Why is the sky blue?"},)
 
 
@@ -31,7 +31,7 @@ def by(value: Callable[[str], float]) -> Callable[[Sequence[Text]], list[float]]
 
 def reasons(text: str) -> float:
     """What people like in planted.py, and nothing else."""
-    return 3.0 * any(word in text for word in ("because", "example", "since")) - 3.0 * (len(text.split()) < 3)
+    return 3.0 * any(word in text.lower() for word in ("because", "example", "since")) - 3.0 * (len(text.split()) < 3)
 
 
 def failed(result: ExamResult) -> set[str]:
@@ -65,7 +65,7 @@ def test_a_model_that_likes_what_people_like_passes() -> None:
         (lambda text: 9 * text.startswith("I'm sorry"), "refusal"),
         (lambda text: 9 * text.endswith("?"), "copied prompt"),
         (lambda text: 9 * (not text), "empty"),
-        (lambda text: 9 * (len(text) > 9 and not set(text.split()) & WORDS), "gibberish"),
+        (lambda text: 9 * (len(text) > 9 and not set(text.lower().split()) & WORDS), "gibberish"),
     ],
 )
 def test_a_model_that_likes_a_trick_fails_by_its_probe(likes: Callable[[str], float], probe: str) -> None:
