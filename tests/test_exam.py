@@ -20,7 +20,7 @@ from pipeline.train_reward import RewardSettings, train_reward
 from pipeline.training import LoraSettings
 
 SETTINGS = ExamSettings()
-WORDS = {"the", "depends", "one", "most", "takes", "friend", "water", "look"}  # of which every answer of planted.py has one
+WORDS = {"the", "depends", "one", "most", "takes", "friend", "water", "look"}  # every answer of planted.py has one
 QUESTION = ({"role": "user", "content": "Why is the sky blue?"},)
 
 
