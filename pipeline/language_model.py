@@ -131,7 +131,7 @@ def resolve_dtype(name: str, device: torch.device | None = None) -> torch.dtype:
 def load_tokenizer(folder: Path, chat_template: str | None = None) -> Any:
     """The tokenizer, padding on the left with a pad token that is not the end-of-turn token.
 
-    When pad and eos are one token, a reward head reads the score one position too early, before the eos.
+    When pad and eos are one token, a class that reads the last token that is not padding stops before the eos.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, padding_side="left")
     if chat_template:

@@ -67,7 +67,7 @@ def test_every_sqlite_connection_is_durable_and_checks_references(
     engine.dispose()
 
 
-def test_a_lease_does_not_wait_for_the_disk_and_a_judgment_does(engine: Engine) -> None:
+def test_only_a_transaction_that_may_be_undone_does_not_wait_for_the_disk(engine: Engine) -> None:
     setting = "PRAGMA synchronous" if engine.dialect.name == "sqlite" else "SHOW synchronous_commit"
     found = []
     for durable in (True, False, True):
