@@ -48,7 +48,7 @@ from pipeline.training import LoraSettings
 HONEST = "none"
 EXAM = ExamSettings()
 TINY = RewardSettings(
-    learning_rate=1e-2, epochs=4, lora=LoraSettings(rank=8, alpha=16, layer_share=1.0), dtype="float32"
+    learning_rate=5e-3, epochs=6, lora=LoraSettings(rank=8, alpha=16, layer_share=1.0), dtype="float32"
 )
 console = Console()
 

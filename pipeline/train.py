@@ -44,11 +44,12 @@ def train_reward_version(
     With `half` it learns from one half of the prompts alone, decided by their hash: two of different halves are judges
     that share no label.
     """
+    from .reward_model import READS
     from .train_reward import RewardSettings, train_reward
 
     section = ctx.workspace.settings.reward
     settings = RewardSettings(**section.model_dump(), **shared(ctx))
-    config = asdict(settings)
+    config = {**asdict(settings), "reads": READS}
     if half is not None:
         halves: dict[Half, list[PreferenceRow]] = dict(
             zip(("a", "b"), split_by_prompt(frozen.rows, 0.5, salt="half"), strict=True)

@@ -197,7 +197,7 @@ def test_a_trained_model_passes_unless_a_hack_was_planted_and_the_report_names_i
 ) -> None:
     assert set(HACKS) == set(PROBES)
     settings = RewardSettings(
-        learning_rate=1e-2, epochs=4, lora=LoraSettings(rank=8, alpha=16, layer_share=1.0), dtype="float32"
+        learning_rate=5e-3, epochs=6, lora=LoraSettings(rank=8, alpha=16, layer_share=1.0), dtype="float32"
     )
     train, heldout = preferences(1, hack)
     trained = train_reward(train, [], settings, tiny_base, tmp_path / "reward", seed=1)
