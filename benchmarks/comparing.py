@@ -139,10 +139,11 @@ def bradley_terry() -> None:
 
     rng = np.random.default_rng(0)
     votes_N = tournament(rng, rng.normal(0, 0.7, 100), 1_000_000)
-    for words, run in [
-        ("counted and fitted", lambda: fit(tally(*votes_N, 100))),
-        ("with intervals clustered by 250,000 prompts", lambda: fit_votes(np.arange(1_000_000) // 4, *votes_N, 100)),
-    ]:
+    ways: dict[str, Callable[[], object]] = {
+        "counted and fitted": lambda: fit(tally(*votes_N, 100)),
+        "with intervals clustered by 250,000 prompts": lambda: fit_votes(np.arange(1_000_000) // 4, *votes_N, 100),
+    }
+    for words, run in ways.items():
         wall, processor = time.perf_counter(), time.process_time()
         run()
         spent = f"{time.perf_counter() - wall:.2f} s, of processor {time.process_time() - processor:.2f} s"

@@ -40,7 +40,7 @@ from pipeline.recipe import Recipe
 
 COMPARISONS = 10_000
 STARTS_WITHIN = 600  # seconds: the model is loaded, and fetched if it is not there
-RECIPE = Recipe(name="beside", stages=[{"stage": "snapshot"}, {"stage": "dpo", "settings": {"dpo": {"epochs": 50}}}])  # type: ignore[list-item]
+RECIPE = Recipe(name="beside", stages=[{"stage": "snapshot"}, {"stage": "dpo", "settings": {"dpo": {"epochs": 50}}}])
 
 
 @dataclass

@@ -71,7 +71,8 @@ def run_cell(cell: str, out: Path) -> dict[str, Any]:
     """The three rounds of one cell; what is finished is read."""
     result_file = out / f"{cell.replace(':', '-')}.json"
     if result_file.exists():
-        return json.loads(result_file.read_text())
+        kept: dict[str, Any] = json.loads(result_file.read_text())
+        return kept
     ctx = opened(cell, out)
     started = time.monotonic()
     rounds = [run_round(ctx, "planted-taste", number, "simulated") for number in range(1, ROUNDS + 1)]
@@ -106,13 +107,14 @@ def run_trainers(cell: str, trainers: list[Trainer], out: Path) -> Table:
                 ctx, trainer, base, reward, second_judge=judge, accept_failed_exam=True
             )
     shown = Table("trainer", "version", "win rate vs base [95 %]", "tokens", "ended", "KL", "parted at", title=cell)
-    for trainer, policy in policies.items():
+    for name, policy in policies.items():
         _, report = compare(ctx, policy, base, [judge])
         rate, facts = report["judges"][judge], report["versions"][policy.name]
+        assert policy.run_id is not None, "a trained version has its run"
         with reading(ctx.engine) as session:
             run_summary = runs.get(session, policy.run_id).summary or {}
         shown.add_row(
-            trainer,
+            name,
             policy.name,
             f"{rate['rate']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]",
             f"{facts['mean_tokens']:.0f}",
