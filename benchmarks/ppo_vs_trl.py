@@ -24,6 +24,7 @@ import platform
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,20 @@ def run_prefloop(base: Path, options: argparse.Namespace) -> list[dict[str, floa
     return steps
 
 
+def reward_of_the_answer(trls: Any, model: Any, tokens: Any, pad_id: int, start: int) -> tuple[Any, Any, Any]:
+    """TRL's `get_reward`, with the reward read as `reward_model.score_of` reads it: past a head without bias, the mean
+    of the scores at the answer's tokens is the score of their mean.
+    """
+    import torch
+
+    from pipeline.reward_model import NEUTRAL_TOKENS
+
+    scores, _, last = trls(model, tokens, pad_id, start)
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
+    answer = (positions >= start) & (positions <= last[:, None])
+    return scores, (scores[..., 0] * answer).sum(1) / (answer.sum(1) + NEUTRAL_TOKENS), last
+
+
 def run_trl(base: Path, options: argparse.Namespace) -> list[dict[str, float]]:
     """One run of TRL's; the same figures."""
     import torch
@@ -165,16 +180,7 @@ def run_trl(base: Path, options: argparse.Namespace) -> list[dict[str, float]]:
     deviation = json.loads((options.out / "reward.json").read_text())["score_deviation"]
     steps: list[dict[str, float]] = []
 
-    read_the_last_token = ppo_trainer.get_reward
-
-    def get_reward(model: Any, tokens: Any, pad_id: int, start: int) -> tuple[Any, Any, Any]:
-        """TRL's, with the reward read as ours is: the mean over the answer, which goes past a head without bias."""
-        scores, _, last = read_the_last_token(model, tokens, pad_id, start)
-        positions = torch.arange(tokens.shape[1], device=tokens.device)
-        answer = (positions >= start) & (positions <= last[:, None])
-        return scores, (scores[..., 0] * answer).sum(1) / answer.sum(1), last
-
-    ppo_trainer.get_reward = get_reward
+    ppo_trainer.get_reward = partial(reward_of_the_answer, ppo_trainer.get_reward)
 
     class Note(TrainerCallback):  # type: ignore[misc]
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
