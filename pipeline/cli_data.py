@@ -117,11 +117,11 @@ def snapshot_create(
     shape: Annotated[str, typer.Option(help="Of the rows: pairs, demonstrations or thumbs.")] = "pairs",
 ) -> None:
     """Freeze today's judgments into training rows."""
-    from .pairs import PairPolicy
+    from .pairs import RowPolicy
     from .snapshot import freeze
 
     with opened() as ctx:
-        frozen = freeze(ctx, PairPolicy(shape=row_shape(shape), annotators=annotators_kind(annotators)))
+        frozen = freeze(ctx, RowPolicy(shape=row_shape(shape), annotators=annotators_kind(annotators)))
     word = "created" if frozen.created else "exists already"
     console.print(f"snapshot {frozen.snapshot.id} {word}: {frozen.snapshot.counts}", highlight=False)
 

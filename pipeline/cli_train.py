@@ -24,11 +24,11 @@ train_app = typer.Typer(no_args_is_help=True, help="Train a reward model or a po
 
 
 def _frozen(ctx: Context, snapshot: str | None, annotators: str, shape: Shape = "pairs") -> Frozen[Any]:
-    from .pairs import PairPolicy
+    from .pairs import RowPolicy
     from .snapshot import Frozen, freeze, rebuild, shape_of
 
     if snapshot is None:
-        return freeze(ctx, PairPolicy(shape=shape, annotators=annotators_kind(annotators)))
+        return freeze(ctx, RowPolicy(shape=shape, annotators=annotators_kind(annotators)))
     with reading(ctx.engine) as session:
         row = snapshots.get(session, snapshot)
     if shape_of(row) != shape:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from db.judgments import JudgmentRow
 
-from .pairs import PairPolicy
+from .pairs import RowPolicy
 from .rows import Rows, by_content, flagged_prompts, left_out
 
 
@@ -28,7 +28,7 @@ class DemonstrationRow:
     ended: bool
 
 
-def build(judgments: Sequence[JudgmentRow], policy: PairPolicy) -> Rows[DemonstrationRow]:
+def build(judgments: Sequence[JudgmentRow], policy: RowPolicy) -> Rows[DemonstrationRow]:
     """Demonstrations from judgments (newest of each chain), by the policy in this module's docstring."""
     counts: Counter[str] = Counter(judgments=len(judgments))
     flagged, limit = flagged_prompts(judgments), policy.max_characters

@@ -28,7 +28,7 @@ from .context import Context
 from .draw import draw
 from .errors import PrefloopError
 from .judges import judge_scores
-from .pairs import PairPolicy, PreferenceRow
+from .pairs import PreferenceRow, RowPolicy
 from .promote import ensure_current, promote_if_better
 from .snapshot import Frozen, freeze
 from .take_exam import take_exam
@@ -108,7 +108,7 @@ def run_round(ctx: Context, loop: str, number: int, annotators: Annotators) -> d
     with reading(ctx.engine) as session:
         so_far = tuple(row.id for row in rounds.list_rounds(session, loop) if row.number <= number)
         of_round = judgments.current(session, kind=annotators, purposes=("train", "repeat"), round_ids=[round_.id])
-    all_rounds = freeze(ctx, PairPolicy(annotators=annotators, rounds=so_far))
+    all_rounds = freeze(ctx, RowPolicy(annotators=annotators, rounds=so_far))
     with watch.measure("train reward"):
         reward = train_reward_version(ctx, all_rounds, round_)
     with watch.measure("exam"):

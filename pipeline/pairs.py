@@ -40,7 +40,7 @@ Shape = Literal["pairs", "demonstrations", "thumbs"]
 
 
 @dataclass(frozen=True)
-class PairPolicy:
+class RowPolicy:
     """What a snapshot was made of. Stored with it, so that it can be rebuilt."""
 
     shape: Shape = "pairs"  # of its rows: PreferenceRow, DemonstrationRow or ThumbRow
@@ -60,7 +60,7 @@ class PairPolicy:
         return {**asdict(self), "purposes": list(self.purposes), "rounds": list(self.rounds) if self.rounds else None}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> PairPolicy:
+    def from_dict(cls, values: dict[str, Any]) -> RowPolicy:
         rounds = values["rounds"]
         return cls(**{**values, "purposes": tuple(values["purposes"]), "rounds": tuple(rounds) if rounds else None})
 
@@ -124,7 +124,7 @@ class _Vote:
     worse: int
 
 
-def build(judgments: Sequence[JudgmentRow], policy: PairPolicy) -> Pairs:
+def build(judgments: Sequence[JudgmentRow], policy: RowPolicy) -> Pairs:
     """Training pairs from judgments (newest of each chain), by the policy in this module's docstring."""
     counts: Counter[str] = Counter(judgments=len(judgments))
     flagged = {row.prompt_id for row in judgments if row.choice == "flag"}
@@ -152,7 +152,7 @@ def build(judgments: Sequence[JudgmentRow], policy: PairPolicy) -> Pairs:
     return Pairs(rows, sorted(row.judgment_id for row in judgments), dict(sorted(counts.items())))
 
 
-def shared_pairs(judgments: Sequence[JudgmentRow], policy: PairPolicy) -> list[SharedPair]:
+def shared_pairs(judgments: Sequence[JudgmentRow], policy: RowPolicy) -> list[SharedPair]:
     """The pairs between whose candidates at least two annotators decided, by the same policy; ordered by content."""
     flagged = {row.prompt_id for row in judgments if row.choice == "flag"}
     votes: dict[tuple[int, int], dict[int, _Vote]] = defaultdict(dict)

@@ -18,7 +18,7 @@ from .compare import compare
 from .config import NOT_RECORDED, overridden
 from .context import Context
 from .errors import PrefloopError
-from .pairs import PairPolicy, Shape
+from .pairs import RowPolicy, Shape
 from .promote import ensure_current, promote_if_better
 from .recipe import TRAINERS, Recipe, Stage, fit
 from .snapshot import Frozen, freeze, rebuild
@@ -131,7 +131,7 @@ class _Work:
         found = {
             shape: self.frozen(shape)
             if shape in self.resolved["snapshots"]
-            else freeze(self.ctx, PairPolicy(shape=shape, annotators=self.recipe.annotators))
+            else freeze(self.ctx, RowPolicy(shape=shape, annotators=self.recipe.annotators))
             for shape in self.recipe.shapes()
         }
         ids: dict[str, int] = {shape: frozen.snapshot.id for shape, frozen in found.items()}

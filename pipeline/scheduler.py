@@ -21,7 +21,7 @@ from db.tables import Run, Schedule, Version
 from .ask_people import settle_all
 from .context import Context
 from .due_times import newest_due, next_due, zone
-from .pairs import PairPolicy, build
+from .pairs import RowPolicy, build
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ class _Triggers:
         return _Trigger(bool(found), "; ".join(found) or f"{names}: not stale")
 
     @property
-    def policy(self) -> PairPolicy:
-        return PairPolicy(annotators=self.schedule.recipe["annotators"])
+    def policy(self) -> RowPolicy:
+        return RowPolicy(annotators=self.schedule.recipe["annotators"])
 
     @cached_property
     def rows(self) -> list[judgments.JudgmentRow]:

@@ -19,7 +19,7 @@ from . import demonstrations, pairs, thumbs
 from .context import Context
 from .demonstrations import DemonstrationRow
 from .errors import PrefloopError
-from .pairs import PairPolicy, Pairs, Shape, SharedPair, shared_pairs
+from .pairs import Pairs, RowPolicy, Shape, SharedPair, shared_pairs
 from .rows import Rows
 from .thumbs import ThumbRow
 
@@ -39,7 +39,7 @@ class Frozen(Generic[Row]):
     created: bool
 
 
-def build_rows(found: Sequence[JudgmentRow], policy: PairPolicy) -> Pairs | Rows[DemonstrationRow] | Rows[ThumbRow]:
+def build_rows(found: Sequence[JudgmentRow], policy: RowPolicy) -> Pairs | Rows[DemonstrationRow] | Rows[ThumbRow]:
     """The rows of the policy's shape."""
     if policy.shape == "demonstrations":
         return demonstrations.build(found, policy)
@@ -48,7 +48,7 @@ def build_rows(found: Sequence[JudgmentRow], policy: PairPolicy) -> Pairs | Rows
     return pairs.build(found, policy)
 
 
-def freeze(ctx: Context, policy: PairPolicy) -> Frozen[Any]:
+def freeze(ctx: Context, policy: RowPolicy) -> Frozen[Any]:
     """Freeze today's judgments by the policy. The same content is the same snapshot."""
     with writing(ctx.engine) as session:
         found = judgments.current(
@@ -73,14 +73,14 @@ def freeze(ctx: Context, policy: PairPolicy) -> Frozen[Any]:
 
 
 def shape_of(snapshot: Snapshot) -> Shape:
-    return PairPolicy.from_dict(snapshot.policy).shape
+    return RowPolicy.from_dict(snapshot.policy).shape
 
 
 def rebuild(ctx: Context, snapshot: Snapshot) -> list[Any]:
     """The rows of a stored snapshot, from its judgment ids. Raises PrefloopError if they are not what was frozen."""
     with reading(ctx.engine) as session:
         found = judgments.by_ids(session, snapshots.judgment_ids(session, snapshot.id))
-    built = build_rows(found, PairPolicy.from_dict(snapshot.policy))
+    built = build_rows(found, RowPolicy.from_dict(snapshot.policy))
     if built.sha256 != snapshot.sha256:
         raise PrefloopError(
             f"snapshot {snapshot.id} no longer rebuilds to its content ({built.sha256[:12]} instead of "
@@ -93,4 +93,4 @@ def shared(ctx: Context, snapshot: Snapshot) -> list[SharedPair]:
     """The pairs of a stored snapshot that several annotators decided, even splits included."""
     with reading(ctx.engine) as session:
         found = judgments.by_ids(session, snapshots.judgment_ids(session, snapshot.id))
-    return shared_pairs(found, PairPolicy.from_dict(snapshot.policy))
+    return shared_pairs(found, RowPolicy.from_dict(snapshot.policy))

@@ -16,7 +16,7 @@ from statistics import mean
 
 from db.judgments import JudgmentRow
 
-from .pairs import PairPolicy
+from .pairs import RowPolicy
 from .rows import Rows, by_content, flagged_prompts, left_out
 
 GOOD, BAD = 4, 2  # mean rating from which an answer is good, and up to which it is bad
@@ -35,7 +35,7 @@ class ThumbRow:
     votes_down: int
 
 
-def build(judgments: Sequence[JudgmentRow], policy: PairPolicy) -> Rows[ThumbRow]:
+def build(judgments: Sequence[JudgmentRow], policy: RowPolicy) -> Rows[ThumbRow]:
     """Thumbs from judgments (newest of each chain), by the policy in this module's docstring."""
     counts: Counter[str] = Counter(judgments=len(judgments))
     flagged, limit = flagged_prompts(judgments), policy.max_characters

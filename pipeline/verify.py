@@ -13,7 +13,7 @@ from db.hashing import canonical_json, sha256_text
 from . import embedded_model, garbage
 from .checkpoints import ADAPTER_FILE, file_sha256
 from .context import Context
-from .pairs import PairPolicy
+from .pairs import RowPolicy
 from .snapshot import build_rows
 
 
@@ -50,7 +50,7 @@ def _snapshots(ctx: Context) -> Iterator[Damage]:
         for snapshot in snapshots.list_snapshots(session):
             name = f"snapshot {snapshot.id}"
             rows = judgments.by_ids(session, snapshots.judgment_ids(session, snapshot.id))
-            rebuilt = build_rows(rows, PairPolicy.from_dict(snapshot.policy))
+            rebuilt = build_rows(rows, RowPolicy.from_dict(snapshot.policy))
             if rebuilt.sha256 != snapshot.sha256:
                 yield Damage("snapshot", name, f"rebuilds to {rebuilt.sha256[:12]}, not to {snapshot.sha256[:12]}")
             heldout = {row.prompt_id for row in rows if row.split == "heldout"}

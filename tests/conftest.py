@@ -35,6 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("any machine", deadline=None)  # a busy one may take its time over an example
     settings.load_profile("any machine")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices, and as many workers as cores
+    # Workers under test would give way to the other tests, and to whatever else the machine does.
+    os.environ["PREFLOOP_WORKER__GIVES_WAY"] = "false"
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 2**30:
         # On a disk each of the many commits waits for 8 ms, of which nothing is learned.
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))

@@ -15,7 +15,7 @@ from db.tables import Candidate, Comparison
 from db.words import Choice
 from labeling_ui.asking import question
 from pipeline.errors import PrefloopError
-from pipeline.pairs import PairPolicy
+from pipeline.pairs import RowPolicy
 
 SAMPLING = {"temperature": 1.0}
 
@@ -277,7 +277,7 @@ def test_training_reads_no_vote(engine: Engine) -> None:
         world.say(world.person("ann"), [1, 1, 0])
     with reading(engine) as session:
         for shape in ("pairs", "demonstrations", "thumbs"):
-            assert judgments.current(session, purposes=PairPolicy(shape=shape).purposes) == []
+            assert judgments.current(session, purposes=RowPolicy(shape=shape).purposes) == []
         assert len(judgments.current(session, purposes=["evaluate"])) == 3
     with pytest.raises(PrefloopError, match="never trained on; leave out evaluate"):
-        PairPolicy(purposes=("train", "evaluate"))
+        RowPolicy(purposes=("train", "evaluate"))

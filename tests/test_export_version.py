@@ -18,7 +18,7 @@ from pipeline.cli import app
 from pipeline.context import Context
 from pipeline.errors import PrefloopError
 from pipeline.export_version import export, push
-from pipeline.pairs import PairPolicy
+from pipeline.pairs import RowPolicy
 from pipeline.snapshot import freeze
 
 PROBE = torch.tensor([[5, 17, 33, 60, 2, 9]])
@@ -79,7 +79,7 @@ def test_the_card_tells_data_annotators_agreement_and_promotion(
 ) -> None:
     monkeypatch.setenv("PREFLOOP_HOME", str(ctx.workspace.root))
     judge_by_length(ctx, rows=6, names=("ann", "bob"))
-    snapshot = freeze(ctx, PairPolicy(annotators="human")).snapshot
+    snapshot = freeze(ctx, RowPolicy(annotators="human")).snapshot
     version = adapted(ctx, "v1", 1, snapshot_id=snapshot.id)
     summary = {"a": "v0", "b": "v1", "confidence": 0.95,
                "judges": {"reward:r1": {"rate": 0.25, "low": 0.125, "high": 0.375, "prompts": 30}}}  # fmt: skip

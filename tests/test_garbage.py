@@ -336,7 +336,7 @@ def test_training_beside_gc_goes_on_from_its_checkpoint_to_the_same_weights(tmp_
 
     from db import prompts
     from pipeline import import_prompts
-    from pipeline.pairs import PairPolicy
+    from pipeline.pairs import RowPolicy
     from pipeline.promote import ensure_current
     from pipeline.recorded_run import RecordedRun
     from pipeline.snapshot import freeze
@@ -352,7 +352,7 @@ def test_training_beside_gc_goes_on_from_its_checkpoint_to_the_same_weights(tmp_
     with writing(ctx.engine) as session:
         prompts.add_many(session, import_prompts.builtin().items[:60])
     judge_by_length(ctx, rows=30)
-    frozen, start = freeze(ctx, PairPolicy()), ensure_current(ctx)
+    frozen, start = freeze(ctx, RowPolicy()), ensure_current(ctx)
     ctx.engine.dispose()
     shutil.copytree(root, tmp_path / "undisturbed")
 

@@ -28,7 +28,7 @@ from pipeline.context import Context
 from pipeline.draw import draw
 from pipeline.errors import PrefloopError
 from pipeline.loop import LabelsOwed, run_round
-from pipeline.pairs import PairPolicy
+from pipeline.pairs import RowPolicy
 from pipeline.people_and_judges import agreement, decided_by_people
 from pipeline.promote import ensure_current
 from pipeline.recorded_run import RecordedRun
@@ -161,7 +161,7 @@ def test_simulated_judgments_stay_out_of_human_snapshots(ctx: Context) -> None:
     ask(ctx, drawn.candidates, None, 1, 0)
     simulate(ctx, ctx.workspace.settings.simulate, 0)
     with pytest.raises(PrefloopError, match="no human judgment"):
-        freeze(ctx, PairPolicy(annotators="human"))
+        freeze(ctx, RowPolicy(annotators="human"))
     with reading(ctx.engine) as session:  # and what simulated annotators did leaves the question open to people
         assert comparisons.open_count(session, kind="human") > 0
         assert comparisons.open_count(session, kind="simulated") == 0
@@ -210,7 +210,7 @@ def test_people_s_judgments_train_by_one_flag_and_the_loop_waits_for_them(ctx: C
 
 def test_a_snapshot_rebuilds_to_the_same_bytes_and_freezing_twice_is_one(ctx: Context) -> None:
     judge_by_length(ctx)
-    first, second = (freeze(ctx, PairPolicy()) for _ in range(2))
+    first, second = (freeze(ctx, RowPolicy()) for _ in range(2))
     assert (first.created, second.created) == (True, False)
     assert first.snapshot.id == second.snapshot.id
     assert rebuild(ctx, first.snapshot) == first.rows
@@ -218,7 +218,7 @@ def test_a_snapshot_rebuilds_to_the_same_bytes_and_freezing_twice_is_one(ctx: Co
 
 def test_a_run_that_fails_leaves_its_error_and_no_version(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     judge_by_length(ctx)
-    frozen = freeze(ctx, PairPolicy())
+    frozen = freeze(ctx, RowPolicy())
     monkeypatch.setattr("pipeline.train_dpo.run_trainer", lambda *a: (_ for _ in ()).throw(MemoryError("no memory")))
     with pytest.raises(MemoryError):
         train_dpo_version(ctx, frozen, ensure_current(ctx))
@@ -234,7 +234,7 @@ def test_a_run_that_fails_leaves_its_error_and_no_version(ctx: Context, monkeypa
 
 def test_a_version_generates_the_same_thing_only_once(ctx: Context) -> None:
     judge_by_length(ctx)
-    frozen = freeze(ctx, PairPolicy())
+    frozen = freeze(ctx, RowPolicy())
     base = ensure_current(ctx)
     policy = train_dpo_version(ctx, frozen, base)
     run_id, first = compare(ctx, policy, base, ["taste:concise"])
@@ -250,7 +250,7 @@ def test_an_exam_is_on_record_taken_once_and_tells_scripts_whether_it_was_passed
 ) -> None:
     judge_by_length(ctx)
     base = ensure_current(ctx)
-    reward = train_reward_version(ctx, freeze(ctx, PairPolicy()))
+    reward = train_reward_version(ctx, freeze(ctx, RowPolicy()))
     run_id, exam = take_exam(ctx, reward)
     assert take_exam(ctx, reward) == (run_id, exam)
     with reading(ctx.engine) as session:
@@ -284,7 +284,7 @@ def test_an_exam_is_on_record_taken_once_and_tells_scripts_whether_it_was_passed
 
 def test_pairs_that_two_judged_are_shared_pairs_of_the_snapshot(ctx: Context) -> None:
     judge_by_length(ctx, rows=8, names=("me", "you"))
-    frozen = freeze(ctx, PairPolicy())
+    frozen = freeze(ctx, RowPolicy())
     pairs = shared(ctx, frozen.snapshot)
     assert {pair.prompt_sha256 for pair in pairs} == {row.prompt_sha256 for row in frozen.rows}
     assert {pair.for_first for pair in pairs} <= {(True, True), (False, False)}
@@ -293,7 +293,7 @@ def test_pairs_that_two_judged_are_shared_pairs_of_the_snapshot(ctx: Context) ->
 
 def test_verify_finds_each_kind_of_planted_damage(ctx: Context) -> None:
     judge_by_length(ctx)
-    frozen = freeze(ctx, PairPolicy())
+    frozen = freeze(ctx, RowPolicy())
     reward = train_reward_version(ctx, frozen)
     policy = train_dpo_version(ctx, frozen, ensure_current(ctx))
     assert verify(ctx) == []
@@ -386,7 +386,7 @@ def test_a_killed_run_is_reported_as_failed_by_the_next_one(ctx: Context) -> Non
     with writing(ctx.engine) as session:
         owner = f"{socket.gethostname()}:{gone.pid}"
         dead = runs.start(session, "dpo", {}, 0, "abc", "f" * 64, lease_owner=owner)
-    train_reward_version(ctx, freeze(ctx, PairPolicy()))
+    train_reward_version(ctx, freeze(ctx, RowPolicy()))
     with reading(ctx.engine) as session:
         assert runs.get(session, dead.id).state == "failed"
         assert "without a word" in str(runs.get(session, dead.id).error)
@@ -397,7 +397,7 @@ def test_a_killed_training_goes_on_in_the_next_run_and_makes_the_same_version(ro
     (root / "prefloop.toml").write_text((root / "prefloop.toml").read_text() + "[training]\ncheckpoint_steps = 2\n")
     ctx, engine = context(root)
     judge_by_length(ctx)
-    frozen, base = freeze(ctx, PairPolicy()), ensure_current(ctx)
+    frozen, base = freeze(ctx, RowPolicy()), ensure_current(ctx)
     child = os.fork()
     if child == 0:
         RecordedRun.add_metrics = lambda run, rows: rows[0][1] < 5 or os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
@@ -426,7 +426,7 @@ def test_a_training_that_is_told_to_stop_says_so_in_its_run_and_goes_on(
     ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge_by_length(ctx)
-    frozen, base = freeze(ctx, PairPolicy()), ensure_current(ctx)
+    frozen, base = freeze(ctx, RowPolicy()), ensure_current(ctx)
     monkeypatch.setattr(RecordedRun, "add_metrics", lambda run, rows: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Stopped):
         train_dpo_version(ctx, frozen, base)

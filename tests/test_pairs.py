@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.judgments import JudgmentRow
-from pipeline.pairs import PairPolicy, PreferenceRow, build, shared_pairs, split_by_prompt
+from pipeline.pairs import PreferenceRow, RowPolicy, build, shared_pairs, split_by_prompt
 
-POLICY = PairPolicy(annotators="human")
+POLICY = RowPolicy(annotators="human")
 
 
 def judged(number: int, choice: str = "left", preferred: int | None = 1, **other: Any) -> JudgmentRow:
@@ -90,7 +90,7 @@ def test_an_edit_that_changes_nothing_teaches_nothing_and_two_alike_are_one() ->
 
 
 def test_an_edit_cut_by_us_does_not_count_as_ended() -> None:
-    (row,) = build([edited(1, "long text")], PairPolicy(max_characters=4)).rows
+    (row,) = build([edited(1, "long text")], RowPolicy(max_characters=4)).rows
     assert (row.chosen, row.chosen_ended) == ("long", False)
 
 
@@ -150,13 +150,13 @@ def test_a_ranking_gives_a_pair_for_candidates_of_different_groups() -> None:
 
 def test_texts_that_are_equal_after_cutting_teach_nothing() -> None:
     same_start = judged(1, texts={1: "abcX", 2: "abcY"})
-    made = build([same_start], PairPolicy(max_characters=3))
+    made = build([same_start], RowPolicy(max_characters=3))
     assert made.rows == []
     assert made.counts["same_text"] == 1
 
 
 def test_a_text_cut_by_us_does_not_count_as_ended() -> None:
-    (row,) = build([judged(1, texts={1: "long text", 2: "b"})], PairPolicy(max_characters=4)).rows
+    (row,) = build([judged(1, texts={1: "long text", 2: "b"})], RowPolicy(max_characters=4)).rows
     assert row.chosen == "long"
     assert not row.chosen_ended
 
@@ -219,8 +219,8 @@ def test_every_judgment_is_counted_once_and_no_pair_contradicts_another(rows: li
 
 
 def test_a_policy_survives_being_stored() -> None:
-    policy = PairPolicy(annotators="simulated", purposes=("train",), rounds=(3, 4), max_characters=10)
-    assert PairPolicy.from_dict(policy.as_dict()) == policy
+    policy = RowPolicy(annotators="simulated", purposes=("train",), rounds=(3, 4), max_characters=10)
+    assert RowPolicy.from_dict(policy.as_dict()) == policy
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.floats(0, 1))

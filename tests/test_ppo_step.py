@@ -16,7 +16,7 @@ from pipeline import checkpoints, cli, import_prompts, train_ppo, workspace
 from pipeline.context import Context
 from pipeline.errors import PrefloopError
 from pipeline.loop import run_round
-from pipeline.pairs import PairPolicy
+from pipeline.pairs import RowPolicy
 from pipeline.ppo_settings import PpoSettings
 from pipeline.promote import ensure_current
 from pipeline.sections import PpoSection
@@ -67,7 +67,7 @@ def ctx(tmp_path: Path, tiny_base: Path) -> Iterator[Context]:
 
 def reward_model(ctx: Context) -> Version:
     judge_by_length(ctx, rows=16)
-    return train_reward_version(ctx, freeze(ctx, PairPolicy()))
+    return train_reward_version(ctx, freeze(ctx, RowPolicy()))
 
 
 def run_of(ctx: Context, version: Version) -> Run:

@@ -10,11 +10,11 @@ from test_pairs import SEVERAL, judged
 from db.judgments import JudgmentRow
 from pipeline import demonstrations, thumbs
 from pipeline.demonstrations import DemonstrationRow
-from pipeline.pairs import PairPolicy
+from pipeline.pairs import RowPolicy
 from pipeline.snapshot import build_rows
 from pipeline.thumbs import ThumbRow
 
-POLICY = PairPolicy()
+POLICY = RowPolicy()
 
 
 def written(number: int, text: str, shown: int | None = None, **other: Any) -> JudgmentRow:
@@ -43,7 +43,7 @@ def test_a_text_stands_once_and_an_edit_that_changes_nothing_does_not() -> None:
 
 
 def test_a_demonstration_cut_by_us_does_not_count_as_ended() -> None:
-    (row,) = demonstrations.build([written(1, "long text")], PairPolicy(max_characters=4)).rows
+    (row,) = demonstrations.build([written(1, "long text")], RowPolicy(max_characters=4)).rows
     assert (row.text, row.ended) == ("long", False)
 
 
@@ -76,7 +76,7 @@ def test_heldout_and_flagged_prompts_and_skips_give_no_row_of_any_shape(shape: A
     def everything(start: int, **other: Any) -> list[JudgmentRow]:
         return [judged(start, **other), written(start + 1, "text", **other), about(start + 2, "up", **other)]
 
-    policy = PairPolicy(shape=shape)
+    policy = RowPolicy(shape=shape)
     assert build_rows(everything(1), policy).rows
     heldout = build_rows(everything(1, split="heldout"), policy)
     assert (heldout.rows, heldout.counts["heldout"]) == ([], 3)
@@ -89,7 +89,7 @@ def test_heldout_and_flagged_prompts_and_skips_give_no_row_of_any_shape(shape: A
 def test_in_every_shape_each_judgment_is_counted_once_in_any_order(rows: list[JudgmentRow]) -> None:
     outcomes = {"judgments", "pairs", "demonstrations", "thumbs", "conflict"}
     for shape in ("demonstrations", "thumbs"):
-        policy = PairPolicy(shape=shape)  # type: ignore[arg-type]
+        policy = RowPolicy(shape=shape)  # type: ignore[arg-type]
         made = build_rows(rows, policy)
         assert sum(count for name, count in made.counts.items() if name not in outcomes) == len(rows)
         assert made.counts[shape] == len(made.rows)
@@ -98,10 +98,10 @@ def test_in_every_shape_each_judgment_is_counted_once_in_any_order(rows: list[Ju
 
 
 def test_a_policy_without_a_shape_is_of_pairs() -> None:
-    stored = PairPolicy().as_dict()
+    stored = RowPolicy().as_dict()
     del stored["shape"]
-    assert PairPolicy.from_dict(stored).shape == "pairs"
-    assert PairPolicy.from_dict(PairPolicy(shape="thumbs").as_dict()).shape == "thumbs"
+    assert RowPolicy.from_dict(stored).shape == "pairs"
+    assert RowPolicy.from_dict(RowPolicy(shape="thumbs").as_dict()).shape == "thumbs"
 
 
 def test_thumbs_keep_what_the_annotators_saw() -> None:

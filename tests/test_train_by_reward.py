@@ -14,7 +14,7 @@ from db.tables import Run, Version
 from pipeline import cli, import_prompts, workspace
 from pipeline.context import Context
 from pipeline.errors import PrefloopError
-from pipeline.pairs import PairPolicy
+from pipeline.pairs import RowPolicy
 from pipeline.promote import ensure_current
 from pipeline.second_judge import resolve
 from pipeline.snapshot import freeze, rebuild
@@ -61,7 +61,7 @@ def ctx(tmp_path: Path, tiny_base: Path) -> Iterator[Context]:
 
 def reward_model(ctx: Context, **options: str) -> Version:
     judge_by_length(ctx, rows=16)
-    return train_reward_version(ctx, freeze(ctx, PairPolicy()), **options)  # type: ignore[arg-type]
+    return train_reward_version(ctx, freeze(ctx, RowPolicy()), **options)  # type: ignore[arg-type]
 
 
 def exam(ctx: Context, version: Version, passed: bool) -> None:
@@ -143,7 +143,7 @@ def test_the_second_judge_learns_from_the_half_that_the_first_did_not_see(ctx: C
     assert found is not None
     assert found.version is not None
     assert found.version.id == judge.version.id  # trained once
-    whole = train_reward_version(ctx, freeze(ctx, PairPolicy()))
+    whole = train_reward_version(ctx, freeze(ctx, RowPolicy()))
     overlapping = resolve(ctx, "auto", whole)
     assert overlapping is not None
     assert not overlapping.disjoint
