@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from browser import Pair, question, said_by, seed, sqlite_url
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event
 from streamlit.components.v2.bidi_component.main import _make_trigger_id
 from streamlit.testing.v1 import AppTest
 
@@ -161,6 +161,27 @@ def test_a_message_that_is_heard_twice_counts_once(store: Store) -> None:
         assert page.send(message).news["heard"] == "m"
     assert len(said_by(engine, "me")) == 1
     assert page.prompt == "question 1"
+
+
+def test_an_answer_waits_for_the_disk_and_the_lease_of_a_question_does_not(store: Store) -> None:
+    store(TWO)
+    page = Page()
+    waited: list[bool] = []
+
+    @event.listens_for(Engine, "begin")
+    def begun(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("sqlite_begin") == "IMMEDIATE":
+            waited.append(options["durable"])
+
+    try:
+        page.begin()
+        assert waited == [True, False], "the session, then the question"
+        waited.clear()
+        page.answer("left")
+        assert waited == [True, False], "the answer, then the next question"
+    finally:
+        event.remove(Engine, "begin", begun)
 
 
 def test_an_answer_that_was_under_way_when_the_server_died_is_taken_by_the_next_one(store: Store) -> None:
