@@ -6,6 +6,7 @@ reason; in a spoiled set a trick decides every other pair instead. Each seed tra
 and names its probe. A result is kept: an interrupted benchmark goes on.
 
     python benchmarks/planted_hacks.py                      a tiny random model, 20 seeds
+    python benchmarks/planted_hacks.py --first-seed 20      other 20 seeds
     python benchmarks/planted_hacks.py --model embedded     the embedded model, with the product's settings
 
 The tiny model is the tests' own: two layers, random weights. It shows whether the rules tell a liking from noise, not
@@ -100,6 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=["tiny", "embedded"], default="tiny")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--hacks", type=int, default=4, help="tricks a seed, taken in turns")
     parser.add_argument("--out", type=Path, default=user_cache_path("prefloop") / "benchmarks" / "planted_hacks")
     arguments = parser.parse_args()
@@ -110,7 +112,7 @@ def main() -> None:
     else:
         base, settings = embedded_model.fetch(arguments.out / "cache", console.print), RewardSettings()
     names, results = list(planted.HACKS), []
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         turn = [names[(seed * arguments.hacks + number) % len(names)] for number in range(arguments.hacks)]
         for hack in [HONEST, *turn]:
             file = out / f"{seed}-{hack.replace(' ', '-')}.json"
