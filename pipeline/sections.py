@@ -197,7 +197,7 @@ class LoopSection(Section):
 
 
 class CompareSection(Section):
-    samples_per_prompt: int = Field(1, ge=1, description="completions of each held-out prompt, for each version")
+    samples_per_prompt: int = Field(2, ge=1, description="completions of each held-out prompt, for each version")
     seed: int = Field(20_000, description="of the held-out completions; the same for every version")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals, two-sided")
     agreement_pairs: int = Field(
