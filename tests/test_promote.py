@@ -165,7 +165,8 @@ def test_the_command_prints_every_rule_and_refuses_by_status(ctx: Context) -> No
         ("promote", "v1", True, "to see it"),
         ("rollback", "v0", False, "seen"),
     ]
-    assert history[1]["evidence"]["report"]["judges"]["rule:json"]["ties"] == said["prompts"]
+    by_json = history[1]["evidence"]["report"]["judges"]["rule:json"]
+    assert by_json["ties"] == by_json["comparisons"] == 2 * said["prompts"]
     shown = prefloop("promotions", "list").stdout
     assert "promote, forced" in shown
     assert "to see it" in shown
