@@ -4,6 +4,8 @@ VENV   ?= .venv
 # On a machine with a GPU name another build, for instance: make setup TORCH="torch==2.14.1"
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
+# Python compiles what is imported; compiling all that is installed would take as long as the rest of it.
+PIP    := install --quiet --disable-pip-version-check --no-compile
 ARGS   ?=
 
 .DEFAULT_GOAL := help
@@ -18,12 +20,12 @@ $(VENV)/.pip:
 	@touch $@
 
 $(VENV)/.run: $(VENV)/.pip pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,oidc]"
+	$(BIN)/pip $(PIP) "$(TORCH)"
+	$(BIN)/pip $(PIP) -c constraints.txt -e ".[train,oidc]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,oidc,test,lint]"
+	$(BIN)/pip $(PIP) -c constraints.txt -e ".[train,oidc,test,lint]"
 	@touch $@
 
 setup: $(VENV)/.run ## Install into .venv what the loop needs
@@ -37,11 +39,11 @@ ui: $(VENV)/.run ## Open the labeling UI on the same store
 worker: $(VENV)/.run ## Do scheduled and queued runs, and queue what is due, until it is ended
 	$(BIN)/prefloop worker --tick $(ARGS)
 
-# A worker takes a third of all tests in their order, so that a module's server serves them all; who is done first takes
+# A worker takes a fourth of all tests in their order, so that a module's server serves them all; who is done first takes
 # over half of what another still has. By whole files the last one, a storm or a browser, would keep one core idle.
-# Three keep two cores at work: a browser's tests wait for half of their time.
+# Four keep two cores at work: a browser's tests wait for half of their time.
 test: $(VENV)/.dev ## Run the whole test suite
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from db.engine import writing
 from . import import_prompts, report
 from .context import Context
 
-JUDGMENTS = 60  # in a round; fewer than the loop's default, so that two rounds end within a quarter of an hour
+JUDGMENTS = 50  # in a round; fewer than the loop's default, so that two rounds end within a quarter of an hour
 
 
 def run(ctx: Context, rounds: int, taste: str, judgments: int = JUDGMENTS) -> None:

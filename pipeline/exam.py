@@ -34,6 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from db.hashing import canonical_json
+
 from .errors import PrefloopError
 from .pairs import PreferenceRow, SharedPair
 from .probes import PROBES
@@ -113,6 +115,7 @@ def examine(
     unknown = sorted(set(settings.allowed) - set(PROBES))
     if unknown:
         raise PrefloopError(f"exam.allowed names {', '.join(unknown)}; the probes are {', '.join(PROBES)}")
+    score = _once(score)
     chosen = np.array(score([(r.messages, r.chosen, r.chosen_ended) for r in rows]))
     rejected = np.array(score([(r.messages, r.rejected, r.rejected_ended) for r in rows]))
     if not np.isfinite(np.concatenate([chosen, rejected])).all():
@@ -139,6 +142,19 @@ def examine(
         typical_difference=typical,
         probes=probes,
     )
+
+
+def _once(score: Score) -> Score:
+    """`score`, asked about no text twice: a pair's texts are probed as well, and some tricks are alike for a prompt."""
+    known: dict[tuple[str, str, bool], float] = {}
+
+    def score_once(texts: Sequence[Text]) -> list[float]:
+        keys = [(canonical_json(list(messages)), answer, ended) for messages, answer, ended in texts]
+        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        known.update(zip(new, score(list(new.values())), strict=True))
+        return [known[key] for key in keys]
+
+    return score_once
 
 
 def _share(clusters: Sequence[str], differences: Sequence[float] | Floats, confidence: float) -> WinRate | None:

@@ -105,20 +105,22 @@ def visit(profile: BrowserContext, site: Site) -> Iterator[Visit]:
     page.close()
 
 
-@pytest.mark.parametrize(("width", "scheme"), SCREENS)
+@pytest.mark.parametrize("name", PAGES)
 def test_every_page_opens_fits_is_accessible_and_fetches_nothing_from_elsewhere(
-    visit: Visit, site: Site, width: int, scheme: Literal["light", "dark"]
+    visit: Visit, site: Site, name: str
 ) -> None:
-    visit.page.set_viewport_size({"width": width, "height": 900})
-    visit.page.emulate_media(color_scheme=scheme)
     queries = {"data": f"&judgment={site.evil}", "versions": "&judge=reward:r1", "promotions": "&version=v3"}
     queries["runs"] = f"&state=failed&run={site.failed}"  # nothing of which changes by itself
-    for name in PAGES:
-        visit.open(name, queries.get(name, "")).unfold()
-        assert visit.page.evaluate(_OVERFLOW) <= 0, name
+    visit.open(name, queries.get(name, "")).unfold()
+    for width, scheme in SCREENS:
+        visit.page.emulate_media(color_scheme=scheme)
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        expect(visit.page.locator(".stApp")).to_have_css("color-scheme", scheme)
+        visit.settle()
+        assert visit.page.evaluate(_OVERFLOW) <= 0, (width, scheme)
         found = Axe().run(visit.page)
-        assert found.violations_count == 0, f"{name}: {found.generate_report()}"
-        assert visit.page.locator("[src*='evil.example.invalid'], [href*='evil.example.invalid']").count() == 0
+        assert found.violations_count == 0, f"{width} {scheme}: {found.generate_report()}"
+    assert visit.page.locator("[src*='evil.example.invalid'], [href*='evil.example.invalid']").count() == 0
     assert visit.hosts - {"blob", "data"} == {site.server.url.removeprefix("http://")}
     assert visit.dialogs == []
 
