@@ -4,9 +4,12 @@ VENV   ?= .venv
 # On a machine with a GPU name another build, for instance: make setup TORCH="torch==2.14.1"
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
-# Python compiles what is imported; compiling all that is installed would take as long as the rest of it.
+# pip compiles what it installs on one core, which takes as long as all the rest.
 PIP    := install --quiet --disable-pip-version-check --no-compile
 ARGS   ?=
+
+# Containers tend to set it. Every process would compile all of our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo ui worker test lint format bench pictures
@@ -22,10 +25,12 @@ $(VENV)/.pip:
 $(VENV)/.run: $(VENV)/.pip pyproject.toml constraints.txt
 	$(BIN)/pip $(PIP) "$(TORCH)"
 	$(BIN)/pip $(PIP) -c constraints.txt -e ".[train,oidc]"
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true # some packages hold files for other Pythons
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/pip $(PIP) -c constraints.txt -e ".[train,oidc,test,lint]"
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	@touch $@
 
 setup: $(VENV)/.run ## Install into .venv what the loop needs
