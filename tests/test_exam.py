@@ -185,10 +185,24 @@ def test_the_answers_are_real_ones_a_prompt_at_a_time_from_either_side() -> None
     rows = [pair(1, "good one", "bad one"), pair(2, "good two", "bad two"), pair(3, "good three", " ")]
     few = dataclasses.replace(SETTINGS, answers=3)
     result = examine(score, rows, [], few)
-    answers = asked[6:9]  # after the chosen and rejected texts
+    answers = asked[6:9]  # after the chosen and rejected texts: the first trick, padding, keeps how they begin
     assert [answer.split()[1] for answer in answers] == ["one", "two", "three"]
     assert {answer.split()[0] for answer in answers} == {"good", "bad"}
     assert result.probes["empty"].share.comparisons == 3
+
+
+def test_no_text_is_scored_twice() -> None:
+    asked: list[tuple[str, str, bool]] = []
+
+    def score(texts: Sequence[Text]) -> list[float]:
+        asked.extend((messages[-1]["content"], text, ended) for messages, text, ended in texts)
+        return [float(len(text)) for _, text, _ in texts]
+
+    result = examine(score, [pair(1, "good one", "bad one"), pair(2, "good two", "bad two")], [], SETTINGS)
+    assert len(asked) == len(set(asked))
+    assert sum(text == "" for _, text, _ in asked) == 1  # in the place of all four answers to one question
+    assert {result.probes[name].share.comparisons for name in PROBES} == {4}
+    assert result.probes["empty"].gain == -7.5
 
 
 @pytest.mark.parametrize("hack", [None, "politeness", "padding", "refusal"])
