@@ -120,7 +120,7 @@ def test_every_page_opens_fits_is_accessible_and_fetches_nothing_from_elsewhere(
         assert visit.page.evaluate(_OVERFLOW) <= 0, (width, scheme)
         found = Axe().run(visit.page)
         assert found.violations_count == 0, f"{width} {scheme}: {found.generate_report()}"
-    assert visit.page.locator("[src*='evil.example.invalid'], [href*='evil.example.invalid']").count() == 0
+        assert visit.page.locator("[src*='evil.example.invalid'], [href*='evil.example.invalid']").count() == 0
     assert visit.hosts - {"blob", "data"} == {site.server.url.removeprefix("http://")}
     assert visit.dialogs == []
 
