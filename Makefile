@@ -4,8 +4,10 @@ VENV   ?= .venv
 # On a machine with a GPU name another build, for instance: make setup TORCH="torch==2.14.1"
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
-# pip compiles what it installs on one core, which takes as long as all the rest.
-PIP    := install --quiet --disable-pip-version-check --no-compile
+# pip compiles what it installs on one core, which takes as long as all the rest. Some packages hold files for other
+# Pythons, which do not compile.
+PIP     := install --quiet --disable-pip-version-check --no-compile
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 ARGS   ?=
 
 # Containers tend to set it. Every process would compile all of our modules anew.
@@ -25,12 +27,12 @@ $(VENV)/.pip:
 $(VENV)/.run: $(VENV)/.pip pyproject.toml constraints.txt
 	$(BIN)/pip $(PIP) "$(TORCH)"
 	$(BIN)/pip $(PIP) -c constraints.txt -e ".[train,oidc]"
-	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true # some packages hold files for other Pythons
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/pip $(PIP) -c constraints.txt -e ".[train,oidc,test,lint]"
-	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
+	@$(COMPILE)
 	@touch $@
 
 setup: $(VENV)/.run ## Install into .venv what the loop needs
@@ -46,7 +48,7 @@ worker: $(VENV)/.run ## Do scheduled and queued runs, and queue what is due, unt
 
 # A worker takes a fourth of all tests in their order, so that a module's server serves them all; who is done first takes
 # over half of what another still has. By whole files the last one, a storm or a browser, would keep one core idle.
-# Four keep two cores at work: a browser's tests wait for half of their time.
+# With four, two cores are busy all the time, though a browser's tests wait for half of theirs.
 test: $(VENV)/.dev ## Run the whole test suite
 	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
