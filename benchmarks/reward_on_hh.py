@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +231,7 @@ def parsed() -> argparse.Namespace:
     ours = parser.add_argument_group("our settings (the product's, but for one epoch)")
     for name in ("learning_rate", "center_coefficient", "head_scale", "weight_decay"):
         ours.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(DEFAULTS, name))
-    for name in ("epochs", "batch_size", "max_length"):
+    for name in ("epochs", "batch_size", "micro_batch_size", "max_length"):
         ours.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(DEFAULTS, name))
     ours.add_argument("--rank", type=int, default=DEFAULTS.lora.rank)
     ours.add_argument("--alpha", type=int, default=DEFAULTS.lora.alpha)
@@ -248,8 +248,8 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     arguments = parsed()
     lora = LoraSettings(arguments.rank, arguments.alpha, arguments.target_modules, arguments.layer_share)
-    names = ["learning_rate", "center_coefficient", "head_scale", "weight_decay", "epochs", "batch_size", "max_length"]
-    settings = replace(DEFAULTS, lora=lora, **{name: getattr(arguments, name) for name in names})
+    named = {field.name: getattr(arguments, field.name) for field in fields(DEFAULTS) if hasattr(arguments, field.name)}
+    settings = replace(DEFAULTS, lora=lora, **named)
     rows = read(arguments.data, arguments.last_turns, arguments.read_at == "end-of-turn")[: arguments.pairs]
     base = arguments.base or embedded_model.fetch(arguments.out / "cache", console.print)
     of_rows = [sha256_text(canonical_json(asdict(row))) for row in rows]

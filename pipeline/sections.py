@@ -61,6 +61,7 @@ class RewardSection(Section):
     learning_rate: float = Field(5e-4, gt=0, description="peak, per step")
     epochs: int = Field(2, ge=1, description="passes over the pairs")
     batch_size: int = Field(8, ge=1, description="pairs a step")
+    micro_batch_size: int = Field(4, ge=1, description="pairs in one pass through the model, of batch_size; memory")
     max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
     center_coefficient: float = Field(0.01, ge=0, description="pull of the mean reward to 0; 0 switches it off")
     margin_scale: float = Field(1.0, ge=0, description="of the margins from votes and strength; 0 switches them off")

@@ -26,6 +26,7 @@ from trl import RewardConfig, RewardTrainer
 from .errors import PrefloopError
 from .language_model import load_tokenizer
 from .pairs import PreferenceRow
+from .prefix_sharing import batch_of, can_share, read_side_by_side, shared_tokens
 from .reward_model import Encoded, RewardModel, classifier, encode, padded
 from .trainer_checkpoints import checkpoint_arguments
 from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, machine_arguments, run_trainer
@@ -38,6 +39,7 @@ class RewardSettings:
     learning_rate: float = 5e-4
     epochs: int = 2
     batch_size: int = 8  # pairs a step
+    micro_batch_size: int = 4  # pairs in one pass through the model; bounds memory
     max_length: int = 512  # tokens, prompt + completion; longer sequences lose their beginning
     center_coefficient: float = 0.01  # pulls the mean reward to 0 (Eisenstein et al. 2023, arXiv:2312.09244)
     margin_scale: float = 1.0  # of the margins from votes and strength; 0 switches them off
@@ -62,34 +64,42 @@ def train_reward(
     """Train on `rows`, leave adapter and head in `out`, and measure the accuracy on `heldout` as it will be used.
 
     The summary has `heldout_accuracy` (share of pairs whose chosen text scores higher; None without held-out pairs)
-    and `heldout_pairs`. Raises PrefloopError without rows.
+    and `heldout_pairs`. Raises PrefloopError without rows, and for a batch that its micro-batches do not fill.
     """
     if not rows:
         raise PrefloopError("a reward model needs at least one decided pair and the snapshot has none; label more")
+    micro_batch = min(settings.micro_batch_size, settings.batch_size)
+    if settings.batch_size % micro_batch:
+        raise PrefloopError(
+            f"reward.micro_batch_size = {micro_batch} does not divide reward.batch_size = {settings.batch_size}; "
+            "make the one a multiple of the other"
+        )
     started = time.monotonic()
     tokenizer = load_tokenizer(base, chat_template)
 
-    def example(row: PreferenceRow) -> dict[str, Any]:
-        chosen = encode(tokenizer, row.messages, row.chosen, row.chosen_ended, settings.max_length)
-        rejected = encode(tokenizer, row.messages, row.rejected, row.rejected_ended, settings.max_length)
-        return {
-            "chosen_ids": chosen.ids,
-            "rejected_ids": rejected.ids,
-            "answers": [chosen.answer, rejected.answer],
-            "margin": settings.margin_scale * margin(row),
-            "length": max(len(chosen.ids), len(rejected.ids)),
-        }
+    pairs = [
+        (
+            encode(tokenizer, row.messages, row.chosen, row.chosen_ended, settings.max_length),
+            encode(tokenizer, row.messages, row.rejected, row.rejected_ended, settings.max_length),
+        )
+        for row in rows
+    ]
+    model = classifier(base, settings.dtype, tokenizer, seed, settings.head_scale, settings.load_in_4bit)
+    longest = max(pairs, key=lambda pair: max(len(text.ids) for text in pair))
+    shared = can_share(model, longest, tokenizer.pad_token_id)
+    if shared:
+        read_side_by_side(model)
 
     def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """As TRL's collator, all chosen and then all rejected texts, and where the answers are."""
-        rows = [
-            Encoded(e[f"{side}_ids"], e["answers"][i])
-            for i, side in enumerate(("chosen", "rejected"))
-            for e in examples
-        ]
-        return {**padded(rows, tokenizer.pad_token_id), "margin": torch.tensor([e["margin"] for e in examples])}
+        """As TRL's collator: what it gives is scored as all chosen and then all rejected texts."""
+        chosen = [Encoded(e["chosen_ids"], e["answers"][0]) for e in examples]
+        rejected = [Encoded(e["rejected_ids"], e["answers"][1]) for e in examples]
+        if shared:
+            texts = batch_of(list(zip(chosen, rejected, strict=True)), tokenizer.pad_token_id, settings.max_length)
+        else:
+            texts = padded([*chosen, *rejected], tokenizer.pad_token_id)
+        return {**texts, "margin": torch.tensor([e["margin"] for e in examples])}
 
-    model = classifier(base, settings.dtype, tokenizer, seed, settings.head_scale, settings.load_in_4bit)
     metrics = MetricsCallback(on_metrics)
     trainer = RewardTrainer(
         model=model,
@@ -97,7 +107,8 @@ def train_reward(
             **checkpoint_arguments(out, settings.checkpoint_steps),
             learning_rate=settings.learning_rate,
             num_train_epochs=settings.epochs,
-            per_device_train_batch_size=settings.batch_size,
+            per_device_train_batch_size=micro_batch,
+            gradient_accumulation_steps=settings.batch_size // micro_batch,
             max_length=None,  # cut above
             center_rewards_coefficient=settings.center_coefficient or None,
             weight_decay=settings.weight_decay,
@@ -108,7 +119,18 @@ def train_reward(
             seed=seed,
             **machine_arguments(settings.dtype),
         ),
-        train_dataset=Dataset.from_list([example(row) for row in rows]),
+        train_dataset=Dataset.from_list(
+            [
+                {
+                    "chosen_ids": pair[0].ids,
+                    "rejected_ids": pair[1].ids,
+                    "answers": [text.answer for text in pair],
+                    "margin": settings.margin_scale * margin(row),
+                    "length": sum(len(text.ids) for text in pair) - shared_tokens(pair),
+                }
+                for row, pair in zip(rows, pairs, strict=True)
+            ]
+        ),
         data_collator=collate,
         processing_class=tokenizer,
         peft_config=settings.lora.config(model, "SEQ_CLS", modules_to_save=["score"]),

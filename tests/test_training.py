@@ -198,6 +198,24 @@ def test_a_reward_model_reads_the_whole_answer_and_nothing_of_the_question(tiny_
     assert (nothing.ids, nothing.answer) == (question, 1)  # read where the answer would begin
 
 
+def test_micro_batches_bound_memory_and_change_nothing_of_what_a_reward_model_learns(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    whole, halves = (
+        train_reward(
+            pairs(10), [], dataclasses.replace(REWARD, micro_batch_size=size), tiny_base, tmp_path / f"{size}", seed=0
+        )
+        for size in (4, 2)
+    )
+    assert whole.summary["steps"] == halves.summary["steps"] == 18  # the last of each epoch has two pairs
+    weights = [load_file(result.adapter / ADAPTER_FILE) for result in (whole, halves)]
+    for name, tensor in weights[0].items():
+        assert torch.allclose(tensor, weights[1][name], atol=1e-2), name
+    settings = dataclasses.replace(REWARD, batch_size=6)
+    with pytest.raises(PrefloopError, match=r"micro_batch_size = 4 does not divide reward\.batch_size = 6"):
+        train_reward(pairs(), [], settings, tiny_base, tmp_path / "out", seed=0)
+
+
 def test_a_plain_vote_has_no_margin_and_clearer_preferences_a_wider_one() -> None:
     def of(votes_chosen: int, votes_rejected: int, strength: float | None = None) -> float:
         row = dataclasses.replace(pairs(1)[0], votes_chosen=votes_chosen, votes_rejected=votes_rejected)
