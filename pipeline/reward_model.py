@@ -49,6 +49,7 @@ def classifier(
             attn_implementation="eager",  # the fused kernel's backward is the slower one on CPU
             **four_bit_arguments(load_in_4bit, dtype),
         )
+    model.score.float()  # its updates are smaller than bfloat16 resolves
     torch.nn.init.normal_(model.score.weight, std=head_scale / model.score.in_features**0.5)
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     read_the_answer(model)
@@ -125,6 +126,7 @@ class RewardModel:
         model = classifier(base, "float32", tokenizer, seed=0)
         model = PeftModel.from_pretrained(model, str(adapter), use_safetensors=True).merge_and_unload()
         model = model.to(device=best_device(), dtype=resolve_dtype(dtype)).eval().requires_grad_(False)
+        model.score.float()
         return cls(model, tokenizer, max_length)
 
     @torch.inference_mode()

@@ -29,7 +29,7 @@ from transformers import set_seed
 
 from .checkpoints import ADAPTER_FILE
 from .errors import PrefloopError
-from .language_model import LanguageModel, batches_of_like_length, load_tokenizer, resolve_dtype
+from .language_model import LanguageModel, batches_of_like_length, load_tokenizer
 from .policy_model import load_base
 from .ppo import spread, token_entropy, token_logprobs
 from .reward_model import encode, padded, score_of
@@ -296,7 +296,7 @@ def load(
         model=model.to(device).eval(),  # eval: no dropout, which would make old and new log-probabilities differ
         tokenizer=tokenizer,
         value_head=ValueHead(config.hidden_size).to(device),
-        score_weight_1_H=saved[SCORE_WEIGHT].to(device=device, dtype=resolve_dtype(dtype, device)),
+        score_weight_1_H=saved[SCORE_WEIGHT].to(device).float(),
         reference=REFERENCE if frozen_parent else None,
         reward_max_length=reward_max_length,
         temperature=temperature,

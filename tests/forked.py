@@ -5,6 +5,7 @@ A process that imports torch and TRL first takes seconds. Here one server import
 and exit statuses are those of any worker; what is left out is `exec`, which tests/test_worker.py has.
 """
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -93,6 +94,7 @@ def _alive(pid: int) -> bool:
 def _work(root: Path, device: str, ahead: timedelta, trouble: Trouble | None, all_runs: bool) -> None:
     from test_loop import context
 
+    gc.freeze()  # each training asks for garbage to be collected, which in a fork would copy all that is imported
     prepare()
     clock.now = lambda: datetime.now(UTC) + ahead
     ctx, engine = context(root)

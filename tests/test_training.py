@@ -198,6 +198,12 @@ def test_a_reward_model_reads_the_whole_answer_and_nothing_of_the_question(tiny_
     assert (nothing.ids, nothing.answer) == (question, 1)  # read where the answer would begin
 
 
+def test_the_score_head_of_a_bfloat16_base_is_trained_in_float32(tiny_base: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(REWARD, epochs=1, dtype="bfloat16")
+    result = train_reward(pairs(4), [], settings, tiny_base, tmp_path / "reward", seed=0)
+    assert load_file(result.adapter / ADAPTER_FILE)["base_model.model.score.weight"].dtype == torch.float32
+
+
 def test_micro_batches_bound_memory_and_change_nothing_of_what_a_reward_model_learns(
     tiny_base: Path, tmp_path: Path
 ) -> None:
