@@ -32,7 +32,7 @@ from .errors import PrefloopError
 from .language_model import LanguageModel, batches_of_like_length, load_tokenizer
 from .policy_model import load_base
 from .ppo import spread, token_entropy, token_logprobs
-from .reward_model import encode, padded, score_of
+from .reward_model import encode, padded, score_of, states_read
 from .rewards import Row
 from .training import LoraSettings
 
@@ -150,7 +150,7 @@ class Roles:
         with self._role(REWARD):
             for batch in batches_of_like_length([len(row.ids) for row in encoded], token_budget):
                 inputs = {k: v.to(self.device) for k, v in padded([encoded[i] for i in batch], 0).items()}
-                hidden = self._trunk(inputs["input_ids"])
+                hidden = states_read(self._decoder, input_ids=inputs["input_ids"])
                 values = score_of(hidden, inputs["answer_mask"], self.score_weight_1_H)[:, 0].tolist()
                 for index, value in zip(batch, values, strict=True):
                     scores[index] = value

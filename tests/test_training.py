@@ -17,7 +17,7 @@ from pipeline.errors import PrefloopError
 from pipeline.language_model import completion_ids, load, load_tokenizer, prompt_ids
 from pipeline.lm_head import add_completion_head
 from pipeline.pairs import PreferenceRow
-from pipeline.reward_model import NEUTRAL_TOKENS, RewardModel, encode
+from pipeline.reward_model import NEUTRAL_TOKENS, STATE_SIZE, RewardModel, encode
 from pipeline.train_dpo import DpoSettings, EndOfTurnCollator, train_dpo
 from pipeline.train_reward import RewardSettings, heldout_accuracy, margin, train_reward
 from pipeline.training import ADAPTER_FILE, LoraSettings
@@ -188,10 +188,16 @@ def test_a_reward_model_reads_the_whole_answer_and_nothing_of_the_question(tiny_
     messages, text = rows[0].messages, rows[0].chosen
     question, answer = prompt_ids(model.tokenizer, messages), completion_ids(model.tokenizer, text, True)
     with torch.no_grad():
-        hidden = model.model.base_model(torch.tensor([question + answer])).last_hidden_state[0]
-    told = sum(float(state @ model.model.score.weight[0]) for state in hidden[len(question) :])
+        layers = model.model.base_model(torch.tensor([question + answer]), output_hidden_states=True).hidden_states
+    assert len(layers) == 3  # the embeddings and two layers, of which the upper half are read
+    states = [
+        layer[0, i] / layer[0, i].pow(2).mean().sqrt()
+        for layer in layers[1:]
+        for i in range(len(question), layer.shape[1])
+    ]
+    told = sum(STATE_SIZE * float(state @ model.model.score.weight[0]) for state in states) / 2
     by_hand = told / (len(answer) + NEUTRAL_TOKENS)
-    assert model.score([(messages, text, True)]) == pytest.approx([by_hand], abs=1e-5)
+    assert model.score([(messages, text, True)]) == pytest.approx([by_hand], abs=1e-4)
     cut = encode(model.tokenizer, messages, text, True, max_length=len(answer) - 1)
     assert (len(cut.ids), cut.answer) == (len(answer) - 1, len(answer) - 1)  # it fills the window
     nothing = encode(model.tokenizer, messages, "", False, max_length=512)
