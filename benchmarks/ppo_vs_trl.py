@@ -138,7 +138,7 @@ def run_prefloop(base: Path, options: argparse.Namespace) -> list[dict[str, floa
 
 def reward_of_the_answer(trls: Any, model: Any, tokens: Any, pad_id: int, start: int) -> tuple[Any, Any, Any]:
     """TRL's `get_reward`, with the reward read as `reward_model.score_of` reads it: past a head without bias, the mean
-    of the scores at the answer's tokens is the score of their mean.
+    of the scores at the answer's tokens is the score of their mean. `reading_the_upper_half` gives it the states.
     """
     import torch
 
@@ -148,6 +148,18 @@ def reward_of_the_answer(trls: Any, model: Any, tokens: Any, pad_id: int, start:
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     answer = (positions >= start) & (positions <= last[:, None])
     return scores, (scores[..., 0] * answer).sum(1) / (answer.sum(1) + NEUTRAL_TOKENS), last
+
+
+def reading_the_upper_half(model: Any) -> Any:
+    """The reward model, whose last hidden states are those that it is read off."""
+    from pipeline.reward_model import mean_of_upper_half
+
+    def replace(_: Any, __: Any, output: Any) -> Any:
+        output.hidden_states = (mean_of_upper_half(output.hidden_states),)
+        return output
+
+    model.base_model.register_forward_hook(replace)
+    return model
 
 
 def run_trl(base: Path, options: argparse.Namespace) -> list[dict[str, float]]:
@@ -215,7 +227,7 @@ def run_trl(base: Path, options: argparse.Namespace) -> list[dict[str, float]]:
         processing_class=tokenizer,
         model=policy,
         ref_model=None,
-        reward_model=RewardModel.load(base, options.out / "reward", options.dtype).model,
+        reward_model=reading_the_upper_half(RewardModel.load(base, options.out / "reward", options.dtype).model),
         value_model=value,
         train_dataset=Dataset.from_list(
             [{"input_ids": prompt_ids(tokenizer, messages)} for messages in train_prompts(options.prompts)]

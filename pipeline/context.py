@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from rich.console import Console
 from sqlalchemy import Engine
 
-from db import versions
+from db import runs, versions
 from db.engine import reading, writing
 from db.tables import Version
 
@@ -86,14 +86,31 @@ class Context:
             self._loaded = (version.id, lm)
         return self._loaded[1]
 
+    def reward_adapter(self, version: Version) -> Path:
+        """A reward model's adapter. Raises PrefloopError for one whose scores were read in another way in training."""
+        from .reward_model import READS
+
+        with reading(self.engine) as session:
+            config = runs.get(session, version.run_id).config if version.run_id is not None else {}
+        if config.get("reads", READS) != READS:
+            raise PrefloopError(
+                f"{version.name} was trained by an earlier prefloop, whose scores were the {config['reads']}; now they "
+                f"are the {READS}: train it anew with prefloop train reward"
+            )
+        adapter = self.adapter(version)
+        assert adapter is not None, "a reward model always has an adapter"
+        return adapter
+
     def reward_model(self, version: Version) -> RewardModel:
         from .reward_model import RewardModel
 
-        adapter = self.adapter(version)
-        assert adapter is not None, "a reward model always has an adapter"
         settings = self.workspace.settings
         return RewardModel.load(
-            self.base.folder, adapter, settings.model.dtype, self.workspace.chat_template(), settings.reward.max_length
+            self.base.folder,
+            self.reward_adapter(version),
+            settings.model.dtype,
+            self.workspace.chat_template(),
+            settings.reward.max_length,
         )
 
     def release_models(self) -> None:

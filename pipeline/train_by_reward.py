@@ -123,8 +123,7 @@ def train_ppo_version(
     with reading(ctx.engine) as session:
         snapshot = snapshots.get(session, reward.snapshot_id) if reward.snapshot_id else None
         asked = prompts.list_prompts(session, split="train") if on_prompts is None else on_prompts
-    reward_adapter = ctx.adapter(reward)
-    assert reward_adapter is not None, "a reward model always has an adapter"
+    reward_adapter = ctx.reward_adapter(reward)
 
     def work(run: RecordedRun, on_metrics: Any) -> Any:
         result = train_ppo(

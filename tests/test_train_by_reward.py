@@ -19,7 +19,7 @@ from pipeline.promote import ensure_current
 from pipeline.second_judge import resolve
 from pipeline.snapshot import freeze, rebuild
 from pipeline.train import train_reward_version
-from pipeline.train_by_reward import train_online_version
+from pipeline.train_by_reward import train_online_version, train_ppo_version
 
 SETTINGS = """
 [model]
@@ -183,3 +183,17 @@ def test_rules_alone_need_no_reward_model_and_no_exam(
     with pytest.raises(SystemExit, match="1"):
         prefloop("train", "grpo", "--rule", "polite=1")
     assert capsys.readouterr().err.startswith("Error: unknown rule 'polite'")
+
+
+def test_a_reward_model_that_was_trained_to_be_read_otherwise_is_refused(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = reward_model(ctx)
+    assert ctx.reward_model(judge).score([([{"role": "user", "content": "hello"}], "yes", True)])
+    monkeypatch.setattr("pipeline.reward_model.READS", "last token")
+    with pytest.raises(
+        PrefloopError, match=f"{judge.name} was trained by .* upper half .* are the last token: train it"
+    ):
+        ctx.reward_model(judge)
+    with pytest.raises(PrefloopError, match="train it anew"):
+        train_ppo_version(ctx, ensure_current(ctx), judge, accept_failed_exam=True)
