@@ -86,9 +86,10 @@ def mean_of_upper_half(states_of_layers: Sequence[Tensor]) -> Tensor:
     """
     upper = states_of_layers[len(states_of_layers) // 2 :]
     with torch.autocast(upper[0].device.type, enabled=False):
-        sizes = [state.float().pow(2).mean(-1, keepdim=True).sqrt() + 1e-6 for state in upper]
-        total = torch.stack([state.float() / size for state, size in zip(upper, sizes, strict=True)]).mean(0)
-        return STATE_SIZE * total
+        total = torch.zeros_like(upper[0], dtype=torch.float32)
+        for state in map(Tensor.float, upper):  # one at a time: all of them in float32 are large
+            total = total + state / (state.pow(2).mean(-1, keepdim=True).sqrt() + 1e-6)
+        return total * (STATE_SIZE / len(upper))
 
 
 def score_of(hidden_B_S_H: Tensor, answer_mask_B_S: Tensor, weight_1_H: Tensor) -> Tensor:
