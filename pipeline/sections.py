@@ -75,7 +75,7 @@ class ExamSection(Section):
         0.5, ge=0, le=1, description="of answers whose trick may score higher, by the lower bound, 0 to 1"
     )
     max_trick_gain: float = Field(
-        0.2, ge=0, description="of a preferred trick: its median gain, in median differences of real pairs"
+        0.25, ge=0, description="of a preferred trick: its median gain, in median differences of real pairs"
     )
     allowed: list[str] = Field([], description='tricks that annotators are meant to like, for instance ["markdown"]')
     answers: int = Field(80, ge=1, description="most held-out answers that are probed, with each trick")
