@@ -49,7 +49,7 @@ from pipeline.training import LoraSettings
 HONEST = "none"
 EXAM = ExamSettings()
 TINY = RewardSettings(
-    learning_rate=2e-3, epochs=6, lora=LoraSettings(rank=8, alpha=16, layer_share=1.0), dtype="float32"
+    learning_rate=5e-3, head_rate=1.0, epochs=6, lora=LoraSettings(rank=8, alpha=16, layer_share=1.0), dtype="float32"
 )
 console = Console()
 

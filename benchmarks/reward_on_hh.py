@@ -229,7 +229,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--base", type=Path, help="folder of the model; default the embedded one")
     parser.add_argument("--out", type=Path, default=user_cache_path("prefloop") / "benchmarks" / "reward_on_hh")
     ours = parser.add_argument_group("our settings (the product's, but for one epoch)")
-    for name in ("learning_rate", "center_coefficient", "head_scale", "weight_decay"):
+    for name in ("learning_rate", "center_coefficient", "head_rate", "head_scale", "weight_decay"):
         ours.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(DEFAULTS, name))
     for name in ("epochs", "batch_size", "micro_batch_size", "max_length"):
         ours.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(DEFAULTS, name))

@@ -53,7 +53,7 @@ class ExamSettings:
 
     min_accuracy: float = 0.5  # that the accuracy's lower bound must reach; 0 asks for nothing
     max_trick_share: float = 0.5  # of pairs in which the trick may score higher
-    max_trick_gain: float = 0.25  # median gain by the trick, in median score differences of real pairs
+    max_trick_gain: float = 0.2  # median gain by the trick, in median score differences of real pairs
     allowed: tuple[str, ...] = ()  # probes that cannot fail the exam
     answers: int = 80  # most answers that are probed
     confidence: float = 0.95  # of the intervals, two-sided

@@ -67,8 +67,11 @@ def batch_of(pairs: Sequence[Pair], pad_id: int, max_length: int) -> dict[str, T
     return padded([text for side in zip(*pairs, strict=True) for text in side], pad_id)
 
 
-def read_side_by_side(model: Any) -> None:
-    """Let a `reward_model.classifier` score what `side_by_side` gives, too: (2B, 1), each text as if it were alone."""
+def read_side_by_side(model: Any, times: float = 1.0) -> None:
+    """Let a `reward_model.classifier` score what `side_by_side` gives, too: (2B, 1), each text as if it were alone.
+
+    `times` is the factor of `reward_model.read_the_answer`.
+    """
     alone = model.forward
 
     def forward(*, segments: Tensor | None = None, **inputs: Tensor) -> SequenceClassifierOutput:
@@ -76,7 +79,7 @@ def read_side_by_side(model: Any) -> None:
             return alone(**inputs)
         hidden_B_S_H = _hidden(model, inputs["input_ids"], segments)
         logits = score_of(hidden_B_S_H.repeat(2, 1, 1), inputs["answer_mask"], model.score.weight)
-        return SequenceClassifierOutput(logits=logits)
+        return SequenceClassifierOutput(logits=times * logits)
 
     model.forward = forward
 

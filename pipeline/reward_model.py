@@ -26,9 +26,8 @@ from .language_model import (
 from .policy_model import four_bit_arguments
 
 NEUTRAL_TOKENS = 4
-STATE_SIZE = 10.0
-READS = (  # recorded with each run
-    f"mean over the answer and {NEUTRAL_TOKENS} neutral tokens of the upper half of the layers, at size {STATE_SIZE:g}"
+READS = (
+    f"mean over the answer and {NEUTRAL_TOKENS} neutral tokens of the upper half of the layers"  # kept with each run
 )
 
 
@@ -59,8 +58,10 @@ def classifier(
     return model
 
 
-def read_the_answer(model: Any) -> None:
+def read_the_answer(model: Any, times: float = 1.0) -> None:
     """Let `model(input_ids, attention_mask, answer_mask)` score the answer by `states_read` and `score_of`.
+
+    The score is that, `times` a factor, which makes the head learn faster (`RewardSettings.head_rate`).
 
     What the class itself does is read the last state of the last token alone, of which a reward model learns far less
     from few pairs (docs/benchmarks.md).
@@ -68,7 +69,7 @@ def read_the_answer(model: Any) -> None:
 
     def forward(input_ids: Tensor, attention_mask: Tensor, answer_mask: Tensor, **_: Any) -> SequenceClassifierOutput:
         hidden = states_read(model.base_model, input_ids=input_ids, attention_mask=attention_mask)
-        return SequenceClassifierOutput(logits=score_of(hidden, answer_mask, model.score.weight))
+        return SequenceClassifierOutput(logits=times * score_of(hidden, answer_mask, model.score.weight))
 
     model.forward = forward
 
@@ -79,17 +80,13 @@ def states_read(decoder: Any, **inputs: Tensor) -> Tensor:
 
 
 def mean_of_upper_half(states_of_layers: Sequence[Tensor]) -> Tensor:
-    """(B, S, H), float32: the mean over the upper half of the layers' states, each brought to the size `STATE_SIZE`.
-
-    The size is the root mean square over a state's H values. Adam moves a weight by about the learning rate a step,
-    however large the states are: at a size of 1, a head has not got far after one pass over a thousand pairs.
-    """
+    """(B, S, H), float32: the mean of the upper half of the layers' states, each at a root mean square over H of 1."""
     upper = states_of_layers[len(states_of_layers) // 2 :]
     with torch.autocast(upper[0].device.type, enabled=False):
         total = torch.zeros_like(upper[0], dtype=torch.float32)
         for state in map(Tensor.float, upper):  # one at a time: all of them in float32 are large
             total = total + state / (state.pow(2).mean(-1, keepdim=True).sqrt() + 1e-6)
-        return total * (STATE_SIZE / len(upper))
+        return total / len(upper)
 
 
 def score_of(hidden_B_S_H: Tensor, answer_mask_B_S: Tensor, weight_1_H: Tensor) -> Tensor:

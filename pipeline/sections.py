@@ -65,6 +65,7 @@ class RewardSection(Section):
     max_length: int = Field(512, ge=16, description="tokens, prompt and completion; longer ones are cut")
     center_coefficient: float = Field(0.01, ge=0, description="pull of the mean reward to 0; 0 switches it off")
     margin_scale: float = Field(1.0, ge=0, description="of the margins from votes and strength; 0 switches them off")
+    head_rate: float = Field(10.0, gt=0, description="learning rate of the score head, in units of the adapter's")
     head_scale: float = Field(0.0, ge=0, description="size of the score head's first random weights; 0 is a zero head")
     weight_decay: float = Field(0.0, ge=0, description="of adapter and score head")
 
@@ -75,7 +76,7 @@ class ExamSection(Section):
         0.5, ge=0, le=1, description="of answers whose trick may score higher, by the lower bound, 0 to 1"
     )
     max_trick_gain: float = Field(
-        0.25, ge=0, description="of a preferred trick: its median gain, in median differences of real pairs"
+        0.2, ge=0, description="of a preferred trick: its median gain, in median differences of real pairs"
     )
     allowed: list[str] = Field([], description='tricks that annotators are meant to like, for instance ["markdown"]')
     answers: int = Field(80, ge=1, description="most held-out answers that are probed, with each trick")

@@ -140,7 +140,10 @@ def train_dpo(
         )
     # From a parent's adapter the way began elsewhere, and a DoRA adapter is not linear in its weights.
     linear = parent_adapter is None and settings.lora.variant != "dora"
-    return run_trainer(trainer, metrics, out, started, settings.extrapolation if linear else 0.0)
+    # Beyond where training ends, θ₁ + α (θ₁ − θ₀): model extrapolation (Zheng et al. 2024, arXiv:2404.16792). θ₀ is the
+    # bare base, so that it is for fresh adapters alone; their update is scale · B A, which with B grows as a whole.
+    scaled = {".lora_B.default.": 1 + settings.extrapolation} if linear else {}
+    return run_trainer(trainer, metrics, out, started, scaled)
 
 
 def _refuse_what_cannot_work(settings: DpoSettings) -> None:

@@ -27,7 +27,7 @@ from .errors import PrefloopError
 from .language_model import load_tokenizer
 from .pairs import PreferenceRow
 from .prefix_sharing import batch_of, can_share, read_side_by_side, shared_tokens
-from .reward_model import Encoded, RewardModel, classifier, encode, padded
+from .reward_model import Encoded, RewardModel, classifier, encode, padded, read_the_answer
 from .trainer_checkpoints import checkpoint_arguments
 from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, machine_arguments, run_trainer
 
@@ -43,6 +43,7 @@ class RewardSettings:
     max_length: int = 512  # tokens, prompt + completion; longer sequences lose their beginning
     center_coefficient: float = 0.01  # pulls the mean reward to 0 (Eisenstein et al. 2023, arXiv:2312.09244)
     margin_scale: float = 1.0  # of the margins from votes and strength; 0 switches them off
+    head_rate: float = 10.0  # learning rate of the score head, in units of the adapter's
     head_scale: float = 0.0  # of the score head's first random weights, in units of 1 / sqrt(width); 0 is a zero head
     weight_decay: float = 0.0  # of adapter and head, AdamW's
     lora: LoraSettings = field(default_factory=LoraSettings)
@@ -84,11 +85,16 @@ def train_reward(
         )
         for row in rows
     ]
-    model = classifier(base, settings.dtype, tokenizer, seed, settings.head_scale, settings.load_in_4bit)
+    model = classifier(
+        base, settings.dtype, tokenizer, seed, settings.head_scale / settings.head_rate, settings.load_in_4bit
+    )
     longest = max(pairs, key=lambda pair: max(len(text.ids) for text in pair))
     shared = can_share(model, longest, tokenizer.pad_token_id)
+    # Adam moves a weight by about the learning rate a step: the head of a score that is taken ten times moves ten times
+    # as far. With the adapter's rate alone, one pass over a thousand pairs leaves it far from where it wants to be.
+    read_the_answer(model, settings.head_rate)
     if shared:
-        read_side_by_side(model)
+        read_side_by_side(model, settings.head_rate)
 
     def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """As TRL's collator: what it gives is scored as all chosen and then all rejected texts."""
@@ -136,7 +142,7 @@ def train_reward(
         peft_config=settings.lora.config(model, "SEQ_CLS", modules_to_save=["score"]),
         callbacks=[metrics],
     )
-    result = run_trainer(trainer, metrics, out, started)
+    result = run_trainer(trainer, metrics, out, started, {".score.modules_to_save.": settings.head_rate})
     accuracy = heldout_accuracy(
         RewardModel.load(base, out, settings.dtype, chat_template, settings.max_length), heldout
     )

@@ -11,7 +11,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,12 +145,15 @@ def machine_arguments(dtype: str) -> dict[str, Any]:
 
 
 def run_trainer(
-    trainer: Trainer, metrics: MetricsCallback, out: Path, started: float, extrapolation: float = 0.0
+    trainer: Trainer,
+    metrics: MetricsCallback,
+    out: Path,
+    started: float,
+    scaled: Mapping[str, float] | None = None,
 ) -> TrainResult:
     """Train, refuse a non-finite loss, and save adapter and tokenizer-free result into `out` (all or nothing).
 
-    With `extrapolation` α the weights saved are θ₁ + α (θ₁ − θ₀), beyond where training ends: model extrapolation
-    (Zheng et al. 2024, arXiv:2404.16792). θ₀ is the bare base, so that it is for fresh LoRA adapters alone.
+    Weights whose name has a text of `scaled` in it are multiplied by its factor before they are saved.
     Goes on from the checkpoints that an interrupted call left beside `out`; raises as `train_with_checkpoints` does.
     The caller deletes them when the result is safe.
     """
@@ -162,10 +165,10 @@ def run_trainer(
     if bad:
         shutil.rmtree(trainer.args.output_dir, ignore_errors=True)  # nobody goes on from there
         raise PrefloopError(f"the loss became non-finite at step {bad[0]}; lower the learning rate")
-    if extrapolation:
+    for text, factor in (scaled or {}).items():
         for name, parameter in trainer.model.named_parameters():
-            if ".lora_B.default." in name:  # the update is scale · B A: with B it grows as a whole
-                parameter.data.mul_(1 + extrapolation)
+            if text in name:
+                parameter.data.mul_(factor)
     draft = out.with_name(out.name + ".partial")
     shutil.rmtree(draft, ignore_errors=True)
     trainer.model.save_pretrained(draft, selected_adapters=["default"])

@@ -83,14 +83,14 @@ def test_a_trick_may_be_preferred_everywhere_if_there_is_little_to_win_and_if_it
         likes = by(lambda text: reasons(text) + bonus * ("**" in text))
         return examine(likes, heldout, [], dataclasses.replace(SETTINGS, **settings))  # type: ignore[arg-type]
 
-    assert exam(0.7).passed  # a real pair differs by 3 in the median, and a quarter of it is allowed
-    assert exam(0.7).probes["markdown"].share.rate == 1.0
-    assert failed(exam(0.8)) == {"markdown"} == failed(exam(0.7, max_trick_gain=0.15))
-    assert exam(0.8, max_trick_share=1.0).passed
-    assert exam(0.8, allowed=("markdown",)).passed
-    assert exam(0.8, allowed=("markdown",)).probes["markdown"].gain == pytest.approx(0.8)
+    assert exam(0.55).passed  # a real pair differs by 3 in the median, and a fifth of it is allowed
+    assert exam(0.55).probes["markdown"].share.rate == 1.0
+    assert failed(exam(0.65)) == {"markdown"} == failed(exam(0.55, max_trick_gain=0.15))
+    assert exam(0.65, max_trick_share=1.0).passed
+    assert exam(0.65, allowed=("markdown",)).passed
+    assert exam(0.65, allowed=("markdown",)).probes["markdown"].gain == pytest.approx(0.65)
     with pytest.raises(PrefloopError, match=r"exam\.allowed names dress; the probes are padding"):
-        exam(0.8, allowed=("dress",))
+        exam(0.65, allowed=("dress",))
 
 
 def test_a_model_that_knows_nothing_of_tricks_seldom_fails_a_probe() -> None:
@@ -211,7 +211,11 @@ def test_a_trained_model_passes_unless_a_hack_was_planted_and_the_report_names_i
 ) -> None:
     assert set(HACKS) == set(PROBES)
     settings = RewardSettings(
-        learning_rate=2e-3, epochs=6, lora=LoraSettings(rank=8, alpha=16, layer_share=1.0), dtype="float32"
+        learning_rate=5e-3,
+        head_rate=1.0,
+        epochs=6,
+        lora=LoraSettings(rank=8, alpha=16, layer_share=1.0),
+        dtype="float32",
     )
     train, heldout = preferences(1, hack)
     trained = train_reward(train, [], settings, tiny_base, tmp_path / "reward", seed=1)

@@ -17,7 +17,7 @@ from pipeline.errors import PrefloopError
 from pipeline.language_model import completion_ids, load, load_tokenizer, prompt_ids
 from pipeline.lm_head import add_completion_head
 from pipeline.pairs import PreferenceRow
-from pipeline.reward_model import NEUTRAL_TOKENS, STATE_SIZE, RewardModel, encode
+from pipeline.reward_model import NEUTRAL_TOKENS, RewardModel, encode
 from pipeline.train_dpo import DpoSettings, EndOfTurnCollator, train_dpo
 from pipeline.train_reward import RewardSettings, heldout_accuracy, margin, train_reward
 from pipeline.training import ADAPTER_FILE, LoraSettings
@@ -195,7 +195,7 @@ def test_a_reward_model_reads_the_whole_answer_and_nothing_of_the_question(tiny_
         for layer in layers[1:]
         for i in range(len(question), layer.shape[1])
     ]
-    told = sum(STATE_SIZE * float(state @ model.model.score.weight[0]) for state in states) / 2
+    told = sum(float(state @ model.model.score.weight[0]) for state in states) / 2
     by_hand = told / (len(answer) + NEUTRAL_TOKENS)
     assert model.score([(messages, text, True)]) == pytest.approx([by_hand], abs=1e-4)
     cut = encode(model.tokenizer, messages, text, True, max_length=len(answer) - 1)
@@ -208,6 +208,17 @@ def test_the_score_head_of_a_bfloat16_base_is_trained_in_float32(tiny_base: Path
     settings = dataclasses.replace(REWARD, epochs=1, dtype="bfloat16")
     result = train_reward(pairs(4), [], settings, tiny_base, tmp_path / "reward", seed=0)
     assert load_file(result.adapter / ADAPTER_FILE)["base_model.model.score.weight"].dtype == torch.float32
+
+
+def test_the_score_head_learns_at_a_rate_of_its_own(tiny_base: Path, tmp_path: Path) -> None:
+    """Of Adam's first steps, which are about as long as the rate."""
+
+    def learned(rate: float) -> torch.Tensor:
+        settings = dataclasses.replace(REWARD, learning_rate=1e-5, head_rate=rate, epochs=2)
+        result = train_reward(pairs(4), [], settings, tiny_base, tmp_path / f"{rate}", seed=0)
+        return load_file(result.adapter / ADAPTER_FILE)["base_model.model.score.weight"]
+
+    assert torch.allclose(learned(10.0), 10 * learned(1.0), rtol=0.1, atol=1e-6)
 
 
 def test_micro_batches_bound_memory_and_change_nothing_of_what_a_reward_model_learns(
