@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import SequenceClassifierOutput
 
-from .reward_model import Encoded, padded, score_of, states_read
+from .reward_model import Encoded, padded, states_read
 
 BOTH, PADDING = 0, -1  # segments; 1 is the first text, 2 the second
 
@@ -48,14 +47,24 @@ def side_by_side(pairs: Sequence[Pair], pad_id: int) -> dict[str, Tensor]:
     }
 
 
+def line_length(pair: Pair) -> int:
+    """Tokens of the two texts side by side."""
+    return sum(len(text.ids) for text in pair) - shared_tokens(pair)
+
+
 def shared_tokens(pair: Pair) -> int:
     """How many tokens both texts begin with. Those that are scored are never among them."""
     most = min(len(text.ids) - text.answer for text in pair)
     return next((i for i in range(most) if pair[0].ids[i] != pair[1].ids[i]), most)
 
 
-def batch_of(pairs: Sequence[Pair], pad_id: int, max_length: int) -> dict[str, Tensor]:
-    """The pairs side by side, or each text alone (first texts, then second) where that asks for less memory.
+def one_by_one(pairs: Sequence[Pair], pad_id: int) -> dict[str, Tensor]:
+    """A line for each text: `input_ids`, `attention_mask`, `answer_mask`, (2B, S) each; first texts, then second."""
+    return padded([text for side in zip(*pairs, strict=True) for text in side], pad_id)
+
+
+def in_least_memory(pairs: Sequence[Pair], pad_id: int, max_length: int) -> dict[str, Tensor]:
+    """The pairs side by side, or one by one where that asks for less memory.
 
     Attention takes memory with the square of a line's length. Lines longer than `max_length`, which no text alone is,
     have to need less of it than twice as many lines with a text each.
@@ -64,27 +73,22 @@ def batch_of(pairs: Sequence[Pair], pad_id: int, max_length: int) -> dict[str, T
     length, longest = both["input_ids"].shape[1], max(len(text.ids) for pair in pairs for text in pair)
     if length <= max_length or length**2 <= 2 * longest**2:
         return both
-    return padded([text for side in zip(*pairs, strict=True) for text in side], pad_id)
+    return one_by_one(pairs, pad_id)
 
 
-def read_side_by_side(model: Any, times: float = 1.0) -> None:
-    """Let a `reward_model.classifier` score what `side_by_side` gives, too: (2B, 1), each text as if it were alone.
-
-    `times` is the factor of `reward_model.read_the_answer`.
-    """
+def read_side_by_side(model: Any) -> None:
+    """Let a `reward_model.classifier` score what `side_by_side` gives, too: (2B, 1), each text as if it were alone."""
     alone = model.forward
 
-    def forward(*, segments: Tensor | None = None, **inputs: Tensor) -> SequenceClassifierOutput:
+    def forward(segments: Tensor | None = None, **inputs: Tensor) -> Any:
         if segments is None:
             return alone(**inputs)
-        hidden_B_S_H = _hidden(model, inputs["input_ids"], segments)
-        logits = score_of(hidden_B_S_H.repeat(2, 1, 1), inputs["answer_mask"], model.score.weight)
-        return SequenceClassifierOutput(logits=times * logits)
+        return alone(states=_states(model, inputs["input_ids"], segments).repeat(2, 1, 1), **inputs)
 
     model.forward = forward
 
 
-def _hidden(model: Any, tokens_B_S: Tensor, segments_B_S: Tensor) -> Tensor:
+def _states(model: Any, tokens_B_S: Tensor, segments_B_S: Tensor) -> Tensor:
     sees_B_S_S = (segments_B_S[:, None] == BOTH) | (segments_B_S[:, None] == segments_B_S[:, :, None])
     sees_B_S_S = sees_B_S_S.tril()
     mask_B_1_S_S = torch.zeros(sees_B_S_S.shape, dtype=model.dtype, device=tokens_B_S.device)
@@ -100,14 +104,14 @@ def can_share(model: Any, pair: Pair, pad_id: int) -> bool:
     Not so for models that have no mask over pairs of tokens (ALiBi, state spaces, convolutions), nor for those with a
     sliding window that is shorter than the pair.
     """
-    alone, both = padded(pair, pad_id), side_by_side([pair], pad_id)
+    alone, both = one_by_one([pair], pad_id), side_by_side([pair], pad_id)
     try:
         one = states_read(
             model.base_model,
             input_ids=alone["input_ids"].to(model.device),
             attention_mask=alone["attention_mask"].to(model.device),
         )
-        other = _hidden(model, both["input_ids"].to(model.device), both["segments"].to(model.device))
+        other = _states(model, both["input_ids"].to(model.device), both["segments"].to(model.device))
     except (RuntimeError, TypeError, ValueError):  # a shape or an argument that the model does not take
         return False
     wanted = one[alone["answer_mask"].bool().to(model.device)]

@@ -26,19 +26,27 @@ from .language_model import (
 from .policy_model import four_bit_arguments
 
 NEUTRAL_TOKENS = 4
-READS = (
-    f"mean over the answer and {NEUTRAL_TOKENS} neutral tokens of the upper half of the layers"  # kept with each run
-)
+# Recorded with each run: a model is asked in the way in which it was trained.
+READS = f"mean over the answer and {NEUTRAL_TOKENS} neutral tokens of the upper half of the layers"
 
 
 def classifier(
-    base: Path, dtype: str, tokenizer: Any, seed: int, head_scale: float = 0.0, load_in_4bit: bool = False
+    base: Path,
+    dtype: str,
+    tokenizer: Any,
+    seed: int,
+    head_scale: float = 0.0,
+    load_in_4bit: bool = False,
+    head_rate: float = 1.0,
 ) -> Any:
     """The base under a fresh score head with one output: normal weights of deviation head_scale / sqrt(width).
 
     0 makes it a zero head: every text scores alike at first, and all that comes to differ was learned. With a random
     one the first differences are noise, which a small set has few steps to outweigh.
     `seed` makes the head, and the adapter that is put on next, repeatable.
+
+    Scores are what the head says times `head_rate`: Adam moves a weight by about the learning rate a step, and a head
+    that counts ten times needs to move a tenth as far. Who saves it multiplies the head by as much.
     """
     set_seed(seed)
     with quiet_loading():
@@ -52,29 +60,34 @@ def classifier(
             **four_bit_arguments(load_in_4bit, dtype),
         )
     model.score.float()  # its updates are smaller than bfloat16 resolves
-    torch.nn.init.normal_(model.score.weight, std=head_scale / model.score.in_features**0.5)
+    torch.nn.init.normal_(model.score.weight, std=head_scale / head_rate / model.score.in_features**0.5)
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    read_the_answer(model)
+    read_the_answer(model, head_rate)
     return model
 
 
-def read_the_answer(model: Any, times: float = 1.0) -> None:
+def read_the_answer(model: Any, head_rate: float = 1.0) -> None:
     """Let `model(input_ids, attention_mask, answer_mask)` score the answer by `states_read` and `score_of`.
 
-    The score is that, `times` a factor, which makes the head learn faster (`RewardSettings.head_rate`).
-
     What the class itself does is read the last state of the last token alone, of which a reward model learns far less
-    from few pairs (docs/benchmarks.md).
+    from few pairs (docs/benchmarks.md). With `states`, (B, S, H), these are read and no others.
     """
 
-    def forward(input_ids: Tensor, attention_mask: Tensor, answer_mask: Tensor, **_: Any) -> SequenceClassifierOutput:
-        hidden = states_read(model.base_model, input_ids=input_ids, attention_mask=attention_mask)
-        return SequenceClassifierOutput(logits=times * score_of(hidden, answer_mask, model.score.weight))
+    def forward(
+        answer_mask: Tensor,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        states: Tensor | None = None,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
+        if states is None:
+            states = states_read(model.base_model, input_ids=input_ids, attention_mask=attention_mask)
+        return SequenceClassifierOutput(logits=head_rate * score_of(states, answer_mask, model.score.weight))
 
     model.forward = forward
 
 
-def states_read(decoder: Any, **inputs: Tensor) -> Tensor:
+def states_read(decoder: Any, **inputs: Tensor | None) -> Tensor:
     """(B, S, H), float32: what a score is read off, from what `decoder` makes of these inputs."""
     return mean_of_upper_half(decoder(**inputs, use_cache=False, output_hidden_states=True).hidden_states)
 

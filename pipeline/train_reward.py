@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from trl import RewardConfig, RewardTrainer
 from .errors import PrefloopError
 from .language_model import load_tokenizer
 from .pairs import PreferenceRow
-from .prefix_sharing import batch_of, can_share, read_side_by_side, shared_tokens
-from .reward_model import Encoded, RewardModel, classifier, encode, padded, read_the_answer
+from .prefix_sharing import Pair, can_share, in_least_memory, line_length, one_by_one, read_side_by_side
+from .reward_model import Encoded, RewardModel, classifier, encode
 from .trainer_checkpoints import checkpoint_arguments
 from .training import LoraSettings, MetricsCallback, OnMetrics, TrainResult, machine_arguments, run_trainer
 
@@ -69,75 +70,24 @@ def train_reward(
     """
     if not rows:
         raise PrefloopError("a reward model needs at least one decided pair and the snapshot has none; label more")
-    micro_batch = min(settings.micro_batch_size, settings.batch_size)
-    if settings.batch_size % micro_batch:
-        raise PrefloopError(
-            f"reward.micro_batch_size = {micro_batch} does not divide reward.batch_size = {settings.batch_size}; "
-            "make the one a multiple of the other"
-        )
     started = time.monotonic()
+    arguments = _arguments(settings, out, seed)
     tokenizer = load_tokenizer(base, chat_template)
-
-    pairs = [
-        (
-            encode(tokenizer, row.messages, row.chosen, row.chosen_ended, settings.max_length),
-            encode(tokenizer, row.messages, row.rejected, row.rejected_ended, settings.max_length),
-        )
-        for row in rows
-    ]
+    pairs = [_encoded(tokenizer, row, settings.max_length) for row in rows]
     model = classifier(
-        base, settings.dtype, tokenizer, seed, settings.head_scale / settings.head_rate, settings.load_in_4bit
+        base, settings.dtype, tokenizer, seed, settings.head_scale, settings.load_in_4bit, settings.head_rate
     )
-    longest = max(pairs, key=lambda pair: max(len(text.ids) for text in pair))
-    shared = can_share(model, longest, tokenizer.pad_token_id)
-    # Adam moves a weight by about the learning rate a step: the head of a score that is taken ten times moves ten times
-    # as far. With the adapter's rate alone, one pass over a thousand pairs leaves it far from where it wants to be.
-    read_the_answer(model, settings.head_rate)
+    shared = can_share(model, max(pairs, key=line_length), tokenizer.pad_token_id)
     if shared:
-        read_side_by_side(model, settings.head_rate)
-
-    def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """As TRL's collator: what it gives is scored as all chosen and then all rejected texts."""
-        chosen = [Encoded(e["chosen_ids"], e["answers"][0]) for e in examples]
-        rejected = [Encoded(e["rejected_ids"], e["answers"][1]) for e in examples]
-        if shared:
-            texts = batch_of(list(zip(chosen, rejected, strict=True)), tokenizer.pad_token_id, settings.max_length)
-        else:
-            texts = padded([*chosen, *rejected], tokenizer.pad_token_id)
-        return {**texts, "margin": torch.tensor([e["margin"] for e in examples])}
-
+        read_side_by_side(model)
     metrics = MetricsCallback(on_metrics)
     trainer = RewardTrainer(
         model=model,
-        args=RewardConfig(
-            **checkpoint_arguments(out, settings.checkpoint_steps),
-            learning_rate=settings.learning_rate,
-            num_train_epochs=settings.epochs,
-            per_device_train_batch_size=micro_batch,
-            gradient_accumulation_steps=settings.batch_size // micro_batch,
-            max_length=None,  # cut above
-            center_rewards_coefficient=settings.center_coefficient or None,
-            weight_decay=settings.weight_decay,
-            warmup_steps=0.1,
-            logging_steps=1,
-            report_to="none",
-            disable_tqdm=True,
-            seed=seed,
-            **machine_arguments(settings.dtype),
-        ),
+        args=arguments,
         train_dataset=Dataset.from_list(
-            [
-                {
-                    "chosen_ids": pair[0].ids,
-                    "rejected_ids": pair[1].ids,
-                    "answers": [text.answer for text in pair],
-                    "margin": settings.margin_scale * margin(row),
-                    "length": sum(len(text.ids) for text in pair) - shared_tokens(pair),
-                }
-                for row, pair in zip(rows, pairs, strict=True)
-            ]
+            [_example(pair, settings.margin_scale * margin(row)) for row, pair in zip(rows, pairs, strict=True)]
         ),
-        data_collator=collate,
+        data_collator=partial(_collate, shared, tokenizer.pad_token_id, settings.max_length),
         processing_class=tokenizer,
         peft_config=settings.lora.config(model, "SEQ_CLS", modules_to_save=["score"]),
         callbacks=[metrics],
@@ -148,6 +98,57 @@ def train_reward(
     )
     summary = {**result.summary, "heldout_accuracy": accuracy, "heldout_pairs": len(heldout)}
     return dataclasses.replace(result, summary=summary, seconds=time.monotonic() - started)
+
+
+def _encoded(tokenizer: Any, row: PreferenceRow, max_length: int) -> Pair:
+    return (
+        encode(tokenizer, row.messages, row.chosen, row.chosen_ended, max_length),
+        encode(tokenizer, row.messages, row.rejected, row.rejected_ended, max_length),
+    )
+
+
+def _example(pair: Pair, margin_: float) -> dict[str, Any]:
+    """A row of the trainer's dataset: it takes one with `chosen_ids` and `rejected_ids` as tokenized."""
+    chosen, rejected = pair
+    return {
+        "chosen_ids": chosen.ids,
+        "rejected_ids": rejected.ids,
+        "answers": [chosen.answer, rejected.answer],
+        "margin": margin_,
+        "length": line_length(pair),
+    }
+
+
+def _collate(shared: bool, pad_id: int, max_length: int, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """As TRL's collator: what it gives is scored as all chosen and then all rejected texts."""
+    pairs = [(Encoded(e["chosen_ids"], e["answers"][0]), Encoded(e["rejected_ids"], e["answers"][1])) for e in examples]
+    texts = in_least_memory(pairs, pad_id, max_length) if shared else one_by_one(pairs, pad_id)
+    return {**texts, "margin": torch.tensor([e["margin"] for e in examples])}
+
+
+def _arguments(settings: RewardSettings, out: Path, seed: int) -> RewardConfig:
+    micro_batch = min(settings.micro_batch_size, settings.batch_size)
+    if settings.batch_size % micro_batch:
+        raise PrefloopError(
+            f"reward.micro_batch_size = {micro_batch} does not divide reward.batch_size = {settings.batch_size}; "
+            "make the one a multiple of the other"
+        )
+    return RewardConfig(
+        **checkpoint_arguments(out, settings.checkpoint_steps),
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=settings.batch_size // micro_batch,
+        max_length=None,  # `encode` has cut
+        center_rewards_coefficient=settings.center_coefficient or None,
+        weight_decay=settings.weight_decay,
+        warmup_steps=0.1,
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        seed=seed,
+        **machine_arguments(settings.dtype),
+    )
 
 
 def margin(row: PreferenceRow) -> float:

@@ -22,8 +22,15 @@ from transformers import (
 
 import pipeline.train_reward
 from pipeline.checkpoints import ADAPTER_FILE
-from pipeline.prefix_sharing import batch_of, can_share, read_side_by_side, shared_tokens, side_by_side
-from pipeline.reward_model import Encoded, padded, read_the_answer
+from pipeline.prefix_sharing import (
+    can_share,
+    in_least_memory,
+    one_by_one,
+    read_side_by_side,
+    shared_tokens,
+    side_by_side,
+)
+from pipeline.reward_model import Encoded, read_the_answer
 from pipeline.train_reward import train_reward
 
 SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_labels": 1}
@@ -61,7 +68,7 @@ def test_texts_side_by_side_have_the_scores_and_the_gradient_of_each_alone(
 ) -> None:
     model = llama()
     read_the_answer(model)
-    inputs = padded([*(first for first, _ in some), *(second for _, second in some)], 0)
+    inputs = one_by_one(some, 0)
     wanted = model(**inputs).logits
     (wanted[: len(some)] - 2 * wanted[len(some) :]).sum().backward()
     gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
@@ -88,9 +95,9 @@ def test_long_answers_to_a_short_prompt_are_read_one_by_one() -> None:
     """Attention would need more memory side by side than any two texts of the greatest length do."""
     prompt, answers = [1, 2], ([3] * 10, [4] * 9)
     pair = tuple(Encoded(prompt + answer, len(answer)) for answer in answers)
-    assert batch_of([pair], 0, max_length=21)["input_ids"].shape == (1, 21)
-    assert batch_of([pair], 0, max_length=20)["input_ids"].shape == (2, 12)
-    assert batch_of([PAIR], 0, max_length=17)["input_ids"].shape == (1, 19)  # mostly prompt: 19² < 2 · 17²
+    assert in_least_memory([pair], 0, max_length=21)["input_ids"].shape == (1, 21)
+    assert in_least_memory([pair], 0, max_length=20)["input_ids"].shape == (2, 12)
+    assert in_least_memory([PAIR], 0, max_length=17)["input_ids"].shape == (1, 19)  # mostly prompt: 19² < 2 · 17²
 
 
 def test_models_that_cannot_share_are_found_out() -> None:

@@ -197,7 +197,7 @@ def test_a_reward_model_reads_the_whole_answer_and_nothing_of_the_question(tiny_
     ]
     told = sum(float(state @ model.model.score.weight[0]) for state in states) / 2
     by_hand = told / (len(answer) + NEUTRAL_TOKENS)
-    assert model.score([(messages, text, True)]) == pytest.approx([by_hand], abs=1e-4)
+    assert model.score([(messages, text, True)]) == pytest.approx([by_hand], rel=1e-5)
     cut = encode(model.tokenizer, messages, text, True, max_length=len(answer) - 1)
     assert (len(cut.ids), cut.answer) == (len(answer) - 1, len(answer) - 1)  # it fills the window
     nothing = encode(model.tokenizer, messages, "", False, max_length=512)
