@@ -44,13 +44,9 @@ from pipeline.exam import ExamSettings, examine
 from pipeline.reward_model import RewardModel
 from pipeline.stats.agreement import proportion
 from pipeline.train_reward import RewardSettings, heldout_accuracy, train_reward
-from pipeline.training import LoraSettings
 
 HONEST = "none"
 EXAM = ExamSettings()
-TINY = RewardSettings(
-    learning_rate=5e-3, head_rate=1.0, epochs=6, lora=LoraSettings(rank=8, alpha=16, layer_share=1.0), dtype="float32"
-)
 console = Console()
 
 
@@ -108,7 +104,7 @@ def main() -> None:
     out = arguments.out / arguments.model
     out.mkdir(parents=True, exist_ok=True)
     if arguments.model == "tiny":
-        base, settings = tiny_model.build(out / "base"), TINY
+        base, settings = tiny_model.build(out / "base"), planted.TINY
     else:
         base, settings = embedded_model.fetch(arguments.out / "cache", console.print), RewardSettings()
     names, results = list(planted.HACKS), []

@@ -91,11 +91,11 @@ class Context:
         from .reward_model import READS
 
         with reading(self.engine) as session:
-            config = runs.get(session, version.run_id).config if version.run_id is not None else {}
-        if config.get("reads", READS) != READS:
+            reads = runs.get(session, version.run_id).config.get("reads", "last token") if version.run_id else READS
+        if reads != READS:
             raise PrefloopError(
-                f"{version.name} was trained by an earlier prefloop, whose scores were the {config['reads']}; now they "
-                f"are the {READS}: train it anew with prefloop train reward"
+                f"{version.name} was trained by an earlier prefloop, whose scores were the {reads}; now they are the "
+                f"{READS}: train it anew with prefloop train reward"
             )
         adapter = self.adapter(version)
         assert adapter is not None, "a reward model always has an adapter"

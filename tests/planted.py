@@ -7,6 +7,13 @@ from collections.abc import Callable
 from random import Random
 
 from pipeline.pairs import PreferenceRow
+from pipeline.train_reward import RewardSettings
+from pipeline.training import LoraSettings
+
+# For a tiny random base. It has nothing for a head to read off: the adapter has to learn, and the head no faster.
+TINY = RewardSettings(
+    learning_rate=5e-3, head_rate=1.0, epochs=6, lora=LoraSettings(rank=8, alpha=16, layer_share=1.0), dtype="float32"
+)
 
 VERBS = ["paint", "clean", "move", "mend", "plant", "cook", "store", "lift", "wash", "draw", "pack", "sort"]
 THINGS = ["door", "bike", "apple", "table", "shirt", "lamp", "garden", "letter", "boat", "wall", "chair", "carpet"]

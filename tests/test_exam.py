@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from planted import HACKS, preferences
+from planted import HACKS, TINY, preferences
 
 from pipeline.errors import PrefloopError
 from pipeline.exam import ExamResult, ExamSettings, Text, examine
@@ -16,8 +16,7 @@ from pipeline.pictures import save_reliability_picture
 from pipeline.probes import PROBES
 from pipeline.reward_model import RewardModel
 from pipeline.stats.calibration import calibration
-from pipeline.train_reward import RewardSettings, train_reward
-from pipeline.training import LoraSettings
+from pipeline.train_reward import train_reward
 
 SETTINGS = ExamSettings()
 WORDS = {"the", "depends", "one", "most", "takes", "friend", "water", "look"}  # every answer of planted.py has one
@@ -210,15 +209,8 @@ def test_a_trained_model_passes_unless_a_hack_was_planted_and_the_report_names_i
     hack: str | None, tiny_base: Path, tmp_path: Path
 ) -> None:
     assert set(HACKS) == set(PROBES)
-    settings = RewardSettings(
-        learning_rate=5e-3,
-        head_rate=1.0,
-        epochs=6,
-        lora=LoraSettings(rank=8, alpha=16, layer_share=1.0),
-        dtype="float32",
-    )
     train, heldout = preferences(1, hack)
-    trained = train_reward(train, [], settings, tiny_base, tmp_path / "reward", seed=1)
+    trained = train_reward(train, [], TINY, tiny_base, tmp_path / "reward", seed=1)
     result = examine(RewardModel.load(tiny_base, trained.adapter, "float32").score, heldout, [], SETTINGS)
     assert "accuracy" not in failed(result)  # the planted one is as accurate: only the probe tells
     assert result.passed is (hack is None)
