@@ -24,7 +24,6 @@ import platform
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,109 +135,6 @@ def run_prefloop(base: Path, options: argparse.Namespace) -> list[dict[str, floa
     return steps
 
 
-def reward_of_the_answer(trls: Any, model: Any, tokens: Any, pad_id: int, start: int) -> tuple[Any, Any, Any]:
-    """TRL's `get_reward`, with the reward read as `reward_model.score_of` reads it: past a head without bias, the mean
-    of the scores at the answer's tokens is the score of their mean. `reading_the_upper_half` gives it the states.
-    """
-    import torch
-
-    from pipeline.reward_model import NEUTRAL_TOKENS
-
-    scores, _, last = trls(model, tokens, pad_id, start)
-    positions = torch.arange(tokens.shape[1], device=tokens.device)
-    answer = (positions >= start) & (positions <= last[:, None])
-    return scores, (scores[..., 0] * answer).sum(1) / (answer.sum(1) + NEUTRAL_TOKENS), last
-
-
-def reading_the_upper_half(model: Any) -> Any:
-    """The reward model, whose last hidden states are those that it is read off."""
-    from pipeline.reward_model import mean_of_upper_half
-
-    def replace(_: Any, __: Any, output: Any) -> Any:
-        output.hidden_states = (mean_of_upper_half(output.hidden_states),)
-        return output
-
-    model.base_model.register_forward_hook(replace)
-    return model
-
-
-def run_trl(base: Path, options: argparse.Namespace) -> list[dict[str, float]]:
-    """One run of TRL's; the same figures."""
-    import torch
-    import trl
-    from datasets import Dataset
-    from peft import inject_adapter_in_model
-    from transformers import AutoModelForCausalLM, TrainerCallback
-    from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
-
-    from pipeline.language_model import load_tokenizer, prompt_ids, resolve_dtype
-    from pipeline.reward_model import RewardModel, classifier
-    from pipeline.training import LoraSettings, machine_arguments
-
-    assert trl.__version__ == TRL.partition("==")[2], trl.__version__
-    tokenizer = load_tokenizer(base)
-    policy = AutoModelForCausalLM.from_pretrained(
-        base, dtype=resolve_dtype(options.dtype), use_safetensors=True, attn_implementation="eager"
-    )
-    value = classifier(base, options.dtype, tokenizer, seed=0)
-    torch.nn.init.zeros_(value.score.weight)
-    value = inject_adapter_in_model(LoraSettings().config(value, "SEQ_CLS"), value)
-    for name, parameter in value.named_parameters():
-        parameter.requires_grad_("lora_" in name or name.startswith("score"))
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()  # as peft keeps the policy's
-    value.score.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
-    machine = machine_arguments(options.dtype)
-    deviation = json.loads((options.out / "reward.json").read_text())["score_deviation"]
-    steps: list[dict[str, float]] = []
-
-    ppo_trainer.get_reward = partial(reward_of_the_answer, ppo_trainer.get_reward)
-
-    class Note(TrainerCallback):  # type: ignore[misc]
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-            steps.append({"reward": logs["objective/scores"], "kl": logs["objective/kl"], "at": time.monotonic()})
-
-    trainer = PPOTrainer(
-        args=PPOConfig(
-            output_dir=str(options.out / "trl-trainer"),
-            total_episodes=options.steps * options.episodes,
-            per_device_train_batch_size=options.batch,
-            gradient_accumulation_steps=options.episodes // options.batch,  # × the batch: the episodes of a step
-            num_mini_batches=options.episodes // options.batch,
-            local_rollout_forward_batch_size=options.episodes,
-            num_ppo_epochs=options.epochs,
-            response_length=options.tokens,
-            temperature=options.temperature,
-            stop_token="eos",
-            learning_rate=options.learning_rate,
-            adam_epsilon=1e-5,
-            kl_coef=options.kl_coefficient * deviation,
-            num_sample_generations=0,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            seed=options.seed,
-            gradient_checkpointing=False,
-            use_cpu=machine["use_cpu"],
-            bf16=machine["bf16"],
-            dataloader_pin_memory=machine["dataloader_pin_memory"],
-        ),
-        processing_class=tokenizer,
-        model=policy,
-        ref_model=None,
-        reward_model=reading_the_upper_half(RewardModel.load(base, options.out / "reward", options.dtype).model),
-        value_model=value,
-        train_dataset=Dataset.from_list(
-            [{"input_ids": prompt_ids(tokenizer, messages)} for messages in train_prompts(options.prompts)]
-        ),
-        peft_config=LoraSettings().config(policy, "CAUSAL_LM"),
-        callbacks=[Note()],
-    )
-    trainer.train()
-    return steps
-
-
 def work(side: str, file: Path, options: argparse.Namespace) -> None:
     """In a process of its own: one run, its figures into `file`."""
     from pipeline.training import peak_memory_bytes
@@ -247,7 +143,14 @@ def work(side: str, file: Path, options: argparse.Namespace) -> None:
     if side == "reward":
         prepare_reward_model(base, options)
         return
-    steps = (run_prefloop if side == "prefloop" else run_trl)(base, options)
+    if side == "prefloop":
+        steps = run_prefloop(base, options)
+    else:
+        import trl
+        from ppo_by_trl import run_trl
+
+        assert trl.__version__ == TRL.partition("==")[2], trl.__version__
+        steps = run_trl(base, options, train_prompts(options.prompts))
     seconds = steps[-1]["at"] - steps[0]["at"]
     episodes = (len(steps) - 1) * options.episodes
     facts = {
