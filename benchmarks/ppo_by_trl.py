@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
 from pipeline.language_model import load_tokenizer, prompt_ids, resolve_dtype
-from pipeline.reward_model import NEUTRAL_TOKENS, RewardModel, classifier, mean_of_upper_half
+from pipeline.reward_model import RewardModel, classifier, mean_of_upper_half, weights_of
 from pipeline.training import LoraSettings, machine_arguments
 
 
@@ -74,13 +74,13 @@ def reading_the_upper_half(model: Any) -> Any:
 def reward_of_the_answer(
     trls: Any, model: Any, tokens: torch.Tensor, pad_id: int, start: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """TRL's `get_reward`, with the reward read as `reward_model.score_of` reads it: past a head without bias, the mean
-    of the scores at the answer's tokens is the score of their mean. `reading_the_upper_half` gives it the states.
+    """TRL's `get_reward`, with the reward read as `reward_model.score_of` reads it: past a head without bias, a sum of
+    the scores at the answer's tokens is the score of their sum. `reading_the_upper_half` gives it the states.
     """
     scores, _, last = trls(model, tokens, pad_id, start)
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     answer = (positions >= start) & (positions <= last[:, None])
-    return scores, (scores[..., 0] * answer).sum(1) / (answer.sum(1) + NEUTRAL_TOKENS), last
+    return scores, (scores[..., 0] * weights_of(answer)).sum(1), last
 
 
 def config(options: argparse.Namespace) -> PPOConfig:

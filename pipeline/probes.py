@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+import string
 from collections.abc import Callable, Sequence
 
 Message = dict[str, str]
@@ -68,11 +69,9 @@ def empty(messages: Sequence[Message], answer: str) -> str:
 
 
 def gibberish(messages: Sequence[Message], answer: str) -> str:
-    """The answer's own letters, shuffled; blanks stay where they are."""
-    letters = [letter for letter in answer if not letter.isspace()]
-    random.Random(f"gibberish {answer}").shuffle(letters)
-    shuffled = iter(letters)
-    return "".join(letter if letter.isspace() else next(shuffled) for letter in answer)
+    """As many words, and each as long, of random letters."""
+    rng = random.Random(f"gibberish {answer}")
+    return " ".join("".join(rng.choices(string.ascii_lowercase, k=len(word))) for word in answer.split())
 
 
 PROBES: dict[str, Probe] = {

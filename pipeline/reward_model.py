@@ -26,8 +26,9 @@ from .language_model import (
 from .policy_model import four_bit_arguments
 
 NEUTRAL_TOKENS = 4
+LAST_TOKEN = 0.5  # weight of the last token's state beside the mean of all
 # Recorded with each run: a model is asked in the way in which it was trained.
-READS = f"mean over the answer and {NEUTRAL_TOKENS} neutral tokens of the upper half of the layers"
+READS = f"mean and {LAST_TOKEN:g} of the last, of the upper half of the layers; {NEUTRAL_TOKENS} neutral tokens"
 
 
 def classifier(
@@ -103,16 +104,26 @@ def mean_of_upper_half(states_of_layers: Sequence[Tensor]) -> Tensor:
 
 
 def score_of(hidden_B_S_H: Tensor, answer_mask_B_S: Tensor, weight_1_H: Tensor) -> Tensor:
-    """(B, 1): the head on the mean of the answer's hidden states and of `NEUTRAL_TOKENS` zeros, in float32.
-
-    The zeros pull an answer of few tokens to the score 0, which `center_coefficient` makes that of an ordinary answer.
-    An empty one is a lone end-of-turn token, of which no pair says anything, because it stands on both sides of all:
-    without them, its score is whatever training elsewhere left there (docs/benchmarks.md).
-    """
-    weights_B_S = answer_mask_B_S.float() / (answer_mask_B_S.sum(1, keepdim=True) + NEUTRAL_TOKENS)
+    """(B, 1): the head on the answer's hidden states in the sum that `weights_of` makes of them, in float32."""
     with torch.autocast(hidden_B_S_H.device.type, enabled=False):
-        mean_B_H = torch.einsum("bsh,bs->bh", hidden_B_S_H.float(), weights_B_S)
-        return torch.nn.functional.linear(mean_B_H, weight_1_H.float())
+        read_B_H = torch.einsum("bsh,bs->bh", hidden_B_S_H.float(), weights_of(answer_mask_B_S))
+        return torch.nn.functional.linear(read_B_H, weight_1_H.float())
+
+
+def weights_of(answer_mask_B_S: Tensor) -> Tensor:
+    """(B, S), float32: how much each token's state counts: the mean over the answer's n, and half of the last one more.
+
+    The last token has seen the answer whole, and the mean is read off many states where that is read off one: together
+    they tell real pairs apart better than either (docs/benchmarks.md).
+
+    Both are taken times n / (n + `NEUTRAL_TOKENS`), which pulls an answer of few tokens to the score 0, and
+    `center_coefficient` makes that the one of an ordinary answer. An empty one is a lone end-of-turn token, of which no
+    pair says anything, because it stands on both sides of all: else its score would be whatever training left there.
+    """
+    mask_B_S = answer_mask_B_S.float()
+    length_B_1 = mask_B_S.sum(1, keepdim=True)
+    last_B_S = mask_B_S - mask_B_S * torch.nn.functional.pad(mask_B_S[:, 1:], (0, 1))
+    return (mask_B_S + LAST_TOKEN * length_B_1 * last_B_S) / (length_B_1 + NEUTRAL_TOKENS)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pipeline.errors import PrefloopError
 from pipeline.language_model import completion_ids, load, load_tokenizer, prompt_ids
 from pipeline.lm_head import add_completion_head
 from pipeline.pairs import PreferenceRow
-from pipeline.reward_model import NEUTRAL_TOKENS, RewardModel, encode
+from pipeline.reward_model import RewardModel, encode
 from pipeline.train_dpo import DpoSettings, EndOfTurnCollator, train_dpo
 from pipeline.train_reward import RewardSettings, heldout_accuracy, margin, train_reward
 from pipeline.training import ADAPTER_FILE, LoraSettings
@@ -195,8 +195,9 @@ def test_a_reward_model_reads_the_whole_answer_and_nothing_of_the_question(tiny_
         for layer in layers[1:]
         for i in range(len(question), layer.shape[1])
     ]
-    told = sum(float(state @ model.model.score.weight[0]) for state in states) / 2
-    by_hand = told / (len(answer) + NEUTRAL_TOKENS)
+    told = [float(state @ model.model.score.weight[0]) for state in states]
+    tokens, of_last = len(answer), (told[len(answer) - 1] + told[-1]) / 2  # of either layer
+    by_hand = (sum(told) / 2 + 0.5 * tokens * of_last) / (tokens + 4)  # four neutral tokens
     assert model.score([(messages, text, True)]) == pytest.approx([by_hand], rel=1e-5)
     cut = encode(model.tokenizer, messages, text, True, max_length=len(answer) - 1)
     assert (len(cut.ids), cut.answer) == (len(answer) - 1, len(answer) - 1)  # it fills the window
