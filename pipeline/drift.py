@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from db import anchors, evaluations, versions
 from db.engine import reading, writing
@@ -114,7 +114,8 @@ def change(
     mean = float(differences.mean())
     if len(differences) < 2:
         return {"mean": mean, "low": None, "high": None, "moved": False}
-    half = float(stats.t.ppf((1 + confidence) / 2, len(differences) - 1) * stats.sem(differences))
+    error = differences.std(ddof=1) / len(differences) ** 0.5
+    half = float(stdtrit(len(differences) - 1, (1 + confidence) / 2) * error)
     return {"mean": mean, "low": mean - half, "high": mean + half, "moved": abs(mean) > half}
 
 

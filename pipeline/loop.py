@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scipy import stats
+from scipy.special import betaincinv
 
 from db import comparisons, judgments, notifications, prompts, rounds, runs, versions
 from db.engine import reading, writing
@@ -178,7 +178,7 @@ def _scores_of_last_reward_model(
         return None
     pairs = before[0]["reward_heldout_pairs"]
     right = int(before[0]["reward_accuracy"] * pairs + 1e-9)  # a tie counts half, and is no proof
-    if stats.binomtest(right, pairs).proportion_ci(0.95).low <= 0.5:
+    if right == 0 or betaincinv(right, pairs - right + 1, 0.025) <= 0.5:
         return None
     ctx.release_models()
     return judge_scores(ctx, f"reward:{before[0]['reward_model']}", candidates, chosen)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtri
 
 from .win_rate import clustered_interval
 
@@ -128,16 +128,18 @@ def agreement_with_others(votes: Votes, confidence: float = 0.95) -> dict[int, E
 
 
 def proportion(successes: int, n: int, confidence: float = 0.95) -> Estimate | None:
-    """The share of successes with its Wilson interval, for trials that do not depend on each other. None for n = 0.
+    """The share of successes with its interval (Wilson 1927), for trials that do not depend on each other.
 
-    ValueError for more successes than trials.
+    None for n = 0, ValueError for more successes than trials.
     """
     if n == 0 and successes == 0:
         return None
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n}")
-    interval = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
-    return Estimate(successes / n, float(interval.low), float(interval.high), n)
+    share, z = successes / n, float(ndtri((1 + confidence) / 2))
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (share * (1 - share) / n + (z / (2 * n)) ** 2) ** 0.5
+    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half), n)
 
 
 def _refuse_doubles(comparison_V: Ints, annotator_V: Ints, unit_V: Ints) -> None:

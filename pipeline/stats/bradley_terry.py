@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import sparse
 from scipy.sparse import csgraph
-from scipy.special import expit
+from scipy.special import expit, stdtrit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -50,7 +50,7 @@ def fit(wins_VV: NDArray[Any], confidence: float = 0.95) -> BradleyTerry:
     they are too narrow: `fit_votes` is for those who know the votes.
     """
     score_V, information_VV, imagined = _likeliest(_checked(wins_VV))
-    return _ranked(score_V, _inverse(information_VV), imagined, confidence, stats.norm)
+    return _ranked(score_V, _inverse(information_VV), imagined, confidence, freedom=np.inf)
 
 
 def fit_votes(
@@ -77,7 +77,7 @@ def fit_votes(
     spread_VV = (surprise_P_V.T @ surprise_P_V).toarray() + 2 * count / prompts**2 * information_VV
     spread_VV *= (prompts + 2) / (prompts + 1)
     inverse_VV = _inverse(information_VV)
-    return _ranked(score_V, inverse_VV @ spread_VV @ inverse_VV, imagined, confidence, stats.t(prompts + 1))
+    return _ranked(score_V, inverse_VV @ spread_VV @ inverse_VV, imagined, confidence, freedom=prompts + 1)
 
 
 def tally(first_N: NDArray[Any], second_N: NDArray[Any], outcome_N: NDArray[Any], versions: int) -> Floats:
@@ -141,16 +141,16 @@ def _inverse(information_VV: Floats) -> Floats:
     return np.asarray(centre_VV @ np.linalg.inv(information_VV + together) @ centre_VV)
 
 
-def _ranked(score_V: Floats, covariance_VV: Floats, imagined: bool, confidence: float, law: Any) -> BradleyTerry:
-    """`law` is the distribution of an estimate's error in standard errors.
+def _ranked(score_V: Floats, covariance_VV: Floats, imagined: bool, confidence: float, freedom: float) -> BradleyTerry:
+    """An estimate's error in standard errors is Student's t with `freedom` degrees of freedom.
 
     The range of ranks follows Mogstad, Romano, Shaikh & Wilhelm (2024), "Inference for Ranks": a version's rank is one
     more than the number that are better, and its differences from all others are bounded together (Bonferroni).
     """
-    half_V = law.ppf((1 + confidence) / 2) * np.sqrt(covariance_VV.diagonal())
+    half_V = stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(covariance_VV.diagonal())
     variance_V = covariance_VV.diagonal()
     error_VV = np.sqrt(np.maximum(variance_V[:, None] + variance_V - 2 * covariance_VV, 0))
-    limit_VV = law.ppf(1 - (1 - confidence) / 2 / max(1, len(score_V) - 1)) * error_VV
+    limit_VV = stdtrit(freedom, 1 - (1 - confidence) / 2 / max(1, len(score_V) - 1)) * error_VV
     ahead_VV = score_V - score_V[:, None]  # how far the other is ahead
     others_VV = ~np.eye(len(score_V), dtype=bool)
     return BradleyTerry(

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.special import expit
+from scipy.special import expit, stdtrit
 
 Floats = NDArray[np.float64]
 STEPS = 100  # of Newton; six are usual
@@ -63,7 +62,7 @@ def length_controlled(outcomes: Sequence[tuple[int, float, float]], confidence: 
 
     design_N_2 = np.stack([np.ones(len(tanh_N)), tanh_N], axis=1)
     (theta, phi), covariance = _logistic(design_N_2, won_N, weight_N, prompt_N)
-    half = stats.t.ppf((1 + confidence) / 2, df=real + 1) * covariance[0, 0] ** 0.5
+    half = stdtrit(real + 1, (1 + confidence) / 2) * covariance[0, 0] ** 0.5
     return LengthControl(
         rate=float(expit(theta)),
         low=float(expit(theta - half)),

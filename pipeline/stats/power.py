@@ -10,7 +10,7 @@ from math import ceil, inf
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtri
 
 from .sequential import log_evidence, log_threshold
 
@@ -34,7 +34,7 @@ def votes_to_detect(rate: float, confidence: float = 0.95, power: float = 0.8, t
     """
     decided, wins = _decided(rate, confidence, power, ties)
     variance, variance_of_equals = wins + ties / 4 - rate**2, decided / 4
-    sure, seen = stats.norm.ppf((1 + confidence) / 2), stats.norm.ppf(power)
+    sure, seen = ndtri((1 + confidence) / 2), ndtri(power)
     return ceil(float((sure * variance_of_equals**0.5 + seen * variance**0.5) / (rate - 0.5)) ** 2)
 
 

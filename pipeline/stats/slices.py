@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr
 
 from .win_rate import clustered_error, win_rate
 
@@ -68,4 +68,4 @@ def _p(outcomes: Sequence[tuple[int, float]]) -> float:
     prompts, values = (np.array(column) for column in zip(*outcomes, strict=True))
     _, prompt_N = np.unique(prompts, return_inverse=True)
     centre, error, freedom = clustered_error(np.bincount(prompt_N, weights=values), np.bincount(prompt_N))
-    return float(2 * stats.t.sf(abs(centre - 0.5) / error, df=freedom))
+    return float(2 * stdtr(freedom, -abs(centre - 0.5) / error))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit  # not scipy.stats, whose import takes as long as all others of a command
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def win_rate(outcomes: Iterable[tuple[int, float]], confidence: float = 0.95) ->
 def clustered_interval(sums_C: NDArray[Any], sizes_C: NDArray[Any], confidence: float) -> tuple[float, float]:
     """The interval that `win_rate` describes, from the outcomes of each of C clusters: their sum, and their number."""
     centre, error, freedom = clustered_error(sums_C, sizes_C)
-    half = stats.t.ppf((1 + confidence) / 2, df=freedom) * error
+    half = stdtrit(freedom, (1 + confidence) / 2) * error
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
 
 
