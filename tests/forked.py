@@ -12,9 +12,11 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,8 +32,10 @@ from db import clock, runs
 from db.engine import reading
 from pipeline import worker
 from pipeline.environment import prepare
+from pipeline.scheduler import tick
 
 HEAVY = ("exam", "train_dpo", "train_kto", "train_online", "train_ppo", "train_reward", "train_sft", "verify")
+PRELOADED = ["forked", *(f"pipeline.{name}" for name in HEAVY), "weight_names"]
 LOG = "processes.log"  # in the workspace: a line for each stage, with its process id
 _machine = multiprocessing.get_context("forkserver")
 
@@ -52,14 +56,44 @@ def start_worker(
     ahead: timedelta = timedelta(),
     trouble: Trouble | None = None,
     all_runs: bool = False,
+    ticks: bool = False,
 ) -> BaseProcess:
-    """A worker that does one run, if there is one, or stays until no run is left. Its clock is ahead by so much."""
+    """A worker that does one run, if there is one, or stays until no run is left. Its clock is ahead by so much.
+
+    `ticks` lets it queue before what is due.
+    """
+    return _started(_work, root, device, ahead, trouble, all_runs, ticks)
+
+
+def start_command(root: Path, *arguments: str) -> BaseProcess:
+    """`prefloop` with these arguments on the workspace."""
+    return _started(_command, ["-w", str(root), *arguments], os.devnull, os.devnull)
+
+
+def prefloop(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What became of `prefloop` with these arguments on the workspace, and what it wrote."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        process = _started(_command, ["-w", str(root), *arguments], str(out), str(err))
+        process.join(120)
+        assert process.exitcode is not None, f"{arguments} has not ended after two minutes"
+        return subprocess.CompletedProcess(arguments, process.exitcode, out.read_text(), err.read_text())
+
+
+def _command(arguments: Sequence[str], out: str, err: str) -> None:
+    for descriptor, name in ((1, out), (2, err)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), descriptor)
+    prepare()
+    os._exit(_run(arguments))
+
+
+def _started(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     checkout = Path(worker.__file__).parent.parent
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(checkout / "tests"), str(checkout)])  # for the server to find us
-    _machine.set_forkserver_preload(["forked", *(f"pipeline.{name}" for name in HEAVY)])
+    _machine.set_forkserver_preload(PRELOADED)
     try:
-        process = _machine.Process(target=_work, args=(root, device, ahead, trouble, all_runs))
+        process = _machine.Process(target=target, args=arguments)
         process.start()
     finally:
         if before is None:
@@ -91,7 +125,7 @@ def _alive(pid: int) -> bool:
     return False
 
 
-def _work(root: Path, device: str, ahead: timedelta, trouble: Trouble | None, all_runs: bool) -> None:
+def _work(root: Path, device: str, ahead: timedelta, trouble: Trouble | None, all_runs: bool, ticks: bool) -> None:
     from test_loop import context
 
     gc.freeze()  # each training asks for garbage to be collected, which in a fork would copy all that is imported
@@ -106,7 +140,7 @@ def _work(root: Path, device: str, ahead: timedelta, trouble: Trouble | None, al
         Popen=fork, PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT, TimeoutExpired=subprocess.TimeoutExpired
     )
     one = worker.Worker(ctx, device)
-    one.work(once=True)
+    one.work(once=True, every_minute=(lambda: tick(ctx, clock.now())) if ticks else None)
     while all_runs and not one.told_to_end and _unfinished(engine):
         if one.work(once=True) == 0:  # the device is busy
             time.sleep(0.2)
@@ -172,8 +206,6 @@ class _Forked:
 
 def _do_stage(arguments: list[str], worker_pid: int, trouble: Trouble | None) -> int:
     """The exit status of `prefloop` with these arguments, unless trouble comes first."""
-    from pipeline import cli
-
     mine = trouble if trouble is not None and trouble.stage == arguments[-1] else None
     doom = threading.Lock()
 
@@ -194,6 +226,16 @@ def _do_stage(arguments: list[str], worker_pid: int, trouble: Trouble | None) ->
         threading.Thread(target=watch, daemon=True).start()
     if mine is not None and mine.largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (mine.largest_file, resource.RLIM_INFINITY))
+    status = _run(arguments)
+    if mine is not None and mine.kill_worker_after is not None:
+        kill_worker()
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """The exit status of `prefloop` with these arguments."""
+    from pipeline import cli
+
     sys.argv = ["prefloop", *arguments]
     status = 1
     try:
@@ -202,11 +244,7 @@ def _do_stage(arguments: list[str], worker_pid: int, trouble: Trouble | None) ->
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:
-        import traceback
-
         traceback.print_exc()
-    if mine is not None and mine.kill_worker_after is not None:
-        kill_worker()
     sys.stdout.flush()
     sys.stderr.flush()
     return status

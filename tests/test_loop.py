@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from forked import prefloop, start_command
 from rich.console import Console
 from sqlalchemy import Engine, func, select, text
 from typer.testing import CliRunner
@@ -322,21 +323,15 @@ def test_verify_finds_each_kind_of_planted_damage(ctx: Context) -> None:
     assert any(kind == "store" for kind, _ in found)
 
 
-def prefloop(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline", "--workspace", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-
-
 def test_generation_killed_in_the_middle_loses_a_batch_at_most_and_is_completed(root: Path, ctx: Context) -> None:
     """kill -9 while it writes; the re-run has every candidate once, with the texts of an undisturbed run."""
     (root / "prefloop.toml").write_text((root / "prefloop.toml").read_text() + "[generate]\ntoken_budget = 256\n")
-    command = [sys.executable, "-m", "pipeline", "--workspace", str(root), "generate", "--samples", "4", "--no-ask"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start_command(root, "generate", "--samples", "4", "--no-ask")
     deadline = time.monotonic() + 60
     while count(ctx, Candidate) < 20 and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     survived = count(ctx, Candidate)
     with reading(ctx.engine) as session:
         train = prompts.list_prompts(session, split="train")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from browser import Desk, Server, serving
+from forked import start_worker
 from playwright.sync_api import Browser, Page, expect
 from runs_store import RECIPE
 from test_loop import SETTINGS, context
@@ -155,7 +156,7 @@ def state(ctx: Context, run_id: int) -> str:
 def test_a_schedule_from_the_screen_and_labels_promote_a_version_that_writes_the_next_candidates(
     browser: Browser, tmp_path: Path, tiny_base: Path
 ) -> None:
-    """Schedule and labels by people in Chromium; a worker in a process of its own, which ticks and trains for real."""
+    """Schedule and labels by people in Chromium; a worker as a process of its own, which ticks and trains for real."""
     root = tmp_path / "ws"
     ctx = made(root, SETTINGS.format(base=able(tiny_base, tmp_path / "base")))
     ask_about_answers(ctx)
@@ -163,8 +164,9 @@ def test_a_schedule_from_the_screen_and_labels_promote_a_version_that_writes_the
         manager = browser.new_context().new_page()
         add_schedule(manager, server)
         label(Desk(browser.new_context().new_page(), "ben"), server)
-        with working(root, "-m", "pipeline", "worker", "--tick", "--once", "--device", "cpu"):
-            finished(manager, server)
+        worker = start_worker(root, ticks=True)
+        finished(manager, server)
+        worker.join()
         manager.context.close()
     with reading(ctx.engine) as session:
         run = runs.list_runs(session, "recipe", limit=1)[0]

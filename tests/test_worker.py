@@ -355,19 +355,21 @@ def test_the_whole_recipe_runs_from_the_command_line_and_a_second_time_learns_no
     anew = root / "anew.toml"
     anew.write_text(DEFAULT.read_text().replace('start = "current"', 'start = "base"'))
     assert cli.invoke(app, ["schedule", "add", "eager", "--new-pairs", "5", "--recipe", str(anew)]).exit_code == 0
-    (ticked,) = json.loads(cli.invoke(app, ["tick", "--json"]).stdout)
-    assert "new agreed pairs" in ticked["reason"]
     ctx, engine = context(root)
     stages_in_process(monkeypatch)
-    assert Worker(ctx, "cpu").work(once=True) == 1
-    run = run_of(ctx, ticked["run_id"])
+    assert cli.invoke(app, ["worker", "--tick", "--once", "--device", "cpu"]).exit_code == 0
+    with reading(engine) as session:
+        (run,) = runs.list_runs(session, stage="recipe")
     assert run.state == "finished", run.error
+    assert "new agreed pairs" in run.config["reason"]
     summary = run.summary
     assert summary is not None
     assert list(summary) == ["snapshot", "reward", "exam", "dpo", "compare", "promote"]
     assert summary["compare"]["judge"] == "reward:r1"
     assert "held-out prompts" in summary["promote"]["reason"]
     assert "0 of 5 new agreed pairs" in cli.invoke(app, ["tick"]).stdout
+    (ticked,) = json.loads(cli.invoke(app, ["tick", "--json"]).stdout)
+    assert (ticked["run_id"], ticked["reason"][:6]) == (None, "0 of 5")
     assert "0 of 5 new agreed pairs" in cli.invoke(app, ["schedule", "why", "eager"]).stdout
     (row,) = json.loads(cli.invoke(app, ["schedule", "list", "--json"]).stdout)
     assert (row["starts"], row["last_run"]) == ("on 5 new agreed pairs", f"{run.id} finished")
