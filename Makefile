@@ -4,10 +4,11 @@ VENV   ?= .venv
 # On a machine with a GPU name another build, for instance: make setup TORCH="torch==2.14.1"
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
-# pip compiles what it installs on one core, which takes as long as all the rest. Some packages hold files for other
-# Pythons, which do not compile.
-PIP     := install --quiet --disable-pip-version-check --no-compile
-COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
+# pip compiles what it installs on one core, which takes as long as all the rest. Left out is what is hardly ever imported,
+# two fifths of all; and some packages hold files for other Pythons, which do not compile.
+PIP     := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+RARE    := site-packages/.*/(tests?|models|_inductor)/
+COMPILE := $(BIN)/python -m compileall -q -j 0 -x '$(RARE)' $(VENV)/lib >/dev/null || true
 ARGS   ?=
 
 # Containers tend to set it. Every process would compile all of our modules anew.
@@ -25,15 +26,15 @@ $(VENV)/.pip:
 	@touch $@
 
 $(VENV)/.run: $(VENV)/.pip pyproject.toml constraints.txt
-	$(BIN)/pip $(PIP) "$(TORCH)"
-	$(BIN)/pip $(PIP) -c constraints.txt -e ".[train,oidc]"
+	$(BIN)/pip $(PIP) "$(TORCH)" -e ".[train,oidc]"
 	@$(COMPILE)
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run
-	$(BIN)/pip $(PIP) -c constraints.txt -e ".[train,oidc,test,lint]"
+# All at once where nothing is there yet; torch stays the one that was chosen before.
+$(VENV)/.dev: $(VENV)/.pip pyproject.toml constraints.txt
+	$(BIN)/pip $(PIP) $(if $(wildcard $(VENV)/.run),,"$(TORCH)") -e ".[train,oidc,test,lint]"
 	@$(COMPILE)
-	@touch $@
+	@touch $(VENV)/.run $@
 
 setup: $(VENV)/.run ## Install into .venv what the loop needs
 
