@@ -50,6 +50,7 @@ def train_online_version(
     weights = {term.name: term.weight for term in terms}
     note: dict[str, Any] = {}
     if reward is not None:
+        ctx.reward_adapter(reward)  # what cannot be read is refused before there is a run
         note["exam"] = require_passed_exam(ctx, reward, accept_failed_exam)
         weights[f"reward:{reward.name}"] = workspace.rl.reward_weight
     judge = resolve(ctx, second_judge or workspace.rl.second_judge, reward, round_)

@@ -197,3 +197,7 @@ def test_a_reward_model_that_was_trained_to_be_read_otherwise_is_refused(
         ctx.reward_model(judge)
     with pytest.raises(PrefloopError, match="train it anew"):
         train_ppo_version(ctx, ensure_current(ctx), judge, accept_failed_exam=True)
+    with pytest.raises(PrefloopError, match="train it anew"):
+        train_online_version(ctx, "rloo", ensure_current(ctx), judge, accept_failed_exam=True)
+    with reading(ctx.engine) as session:
+        assert {run.stage for run in runs.list_runs(session)} == {"reward"}  # before there is a run that fails
