@@ -43,7 +43,7 @@ class Page:
     """The label page in one browser session: what it tells the sheet, and the sheet's messages to it."""
 
     def __init__(self, name: str = "me") -> None:
-        self.app = AppTest.from_file(str(PAGE))
+        self.app = AppTest.from_file(str(PAGE), default_timeout=30)
         self.app.query_params["annotator"] = name
         self.app.run()
         self._sound()

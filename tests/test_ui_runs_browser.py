@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from browser import Desk, Server, serving
+from browser import Desk, Server, profile_at, serving
 from forked import start_worker
 from playwright.sync_api import Browser, Page, expect
 from runs_store import RECIPE
@@ -123,15 +123,19 @@ def test_a_run_is_watched_as_it_goes_on_and_cancelled_within_five_seconds(browse
     ctx = made(root, "[worker]\nlease_seconds = 4\n")
     with writing(ctx.engine) as session:
         run_id = orders.order(session, {"recipe": RECIPE}, "ada").id
-    with serving(ctx.workspace.store_url) as server, working(root, "-c", WORKER, "worker", "--once", "--device", "cpu"):
-        page = browser.new_context().new_page()
+    with (
+        serving(ctx.workspace.store_url) as server,
+        profile_at(server, browser) as profile,
+        working(root, "-c", WORKER, "worker", "--once", "--device", "cpu"),
+    ):
+        page = profile.new_page()
         open_page(page, server, "runs")
         until_past(page, until_past(page, 0))  # nobody touches the page
         expect(page.locator(".stCode").first).to_contain_text("at step", timeout=60_000)
         expect(page.locator(".stCode").first).not_to_contain_text("[31m")
         expect(page.locator("[data-testid=stVegaLiteChart]").first).to_be_visible(timeout=60_000)
 
-        annotator = browser.new_context().new_page()
+        annotator = profile.new_page()
         annotator.goto(f"{server.url}/runs?annotator=ben")
         expect(annotator.locator(".desk")).to_be_visible(timeout=60_000)  # where they may be, and no other page
         expect(annotator.get_by_text(f"cancel run {run_id}")).to_have_count(0)
@@ -143,8 +147,6 @@ def test_a_run_is_watched_as_it_goes_on_and_cancelled_within_five_seconds(browse
             page.wait_for_timeout(100)
         assert time.monotonic() - pressed < 5
         expect(page.get_by_text(f"try run {run_id} again")).to_be_visible(timeout=60_000)  # by itself, too
-        for opened in (page, annotator):
-            opened.context.close()
     ctx.engine.dispose()
 
 
@@ -160,14 +162,13 @@ def test_a_schedule_from_the_screen_and_labels_promote_a_version_that_writes_the
     root = tmp_path / "ws"
     ctx = made(root, SETTINGS.format(base=able(tiny_base, tmp_path / "base")))
     ask_about_answers(ctx)
-    with serving(ctx.workspace.store_url) as server:
-        manager = browser.new_context().new_page()
+    with serving(ctx.workspace.store_url) as server, profile_at(server, browser) as profile:
+        manager = profile.new_page()
         add_schedule(manager, server)
-        label(Desk(browser.new_context().new_page(), "ben"), server)
+        label(Desk(profile.new_page(), "ben"), server)
         worker = start_worker(root, ticks=True)
         finished(manager, server)
         worker.join()
-        manager.context.close()
     with reading(ctx.engine) as session:
         run = runs.list_runs(session, "recipe", limit=1)[0]
         assert (run.state, run.error, run.config["reason"]) == (
@@ -215,7 +216,7 @@ def label(desk: Desk, server: Server) -> None:
     for number in range(1, PAIRS + 1):
         desk.look().press("1" if desk.sides()[0] == SHORT else "2")
         desk.saved(number)
-    desk.page.context.close()
+    desk.page.close()
 
 
 def finished(page: Page, server: Server) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import compared_store
-from browser import Desk, Server, serving, sqlite_url
+from browser import Desk, Server, profile_at, serving, sqlite_url
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine, select
 
@@ -18,14 +18,14 @@ VOTES = 3  # of each of two people
 def test_two_people_vote_the_leaderboard_moves_and_only_a_manager_promotes(browser: Browser, tmp_path: Path) -> None:
     engine = compared_store.seed(sqlite_url(tmp_path), votes=0)
     of_v2 = endings(engine, "v2")
-    with serving(sqlite_url(tmp_path)) as server:
-        boss = browser.new_context().new_page()
+    with serving(sqlite_url(tmp_path)) as server, profile_at(server, browser) as profile:
+        boss = profile.new_page()
         open_page(boss, server, "versions", "dora")
         line = boss.locator("table.office tr", has=boss.get_by_role("rowheader", name="v2 against v1", exact=True))
         expect(line).to_contain_text("nobody has voted yet")
         expect(boss.get_by_role("radio", name="people", exact=True)).to_have_count(0)
 
-        desks = [Desk(browser.new_context().new_page(), name).open(server) for name in ("ben", "cleo")]
+        desks = [Desk(profile.new_page(), name).open(server) for name in ("ben", "cleo")]
         for desk in desks:
             desk.begin(evaluations.DEFAULT, goal=VOTES + 1)
         for number in range(1, VOTES + 1):
@@ -55,8 +55,6 @@ def test_two_people_vote_the_leaderboard_moves_and_only_a_manager_promotes(brows
         boss.get_by_role("button", name="promote v2", exact=True).click()
         expect(boss.locator(".office-note")).to_contain_text("v2 is current now.", timeout=20_000)
         assert current(engine) == "v2"
-        for page in (boss, *(desk.page for desk in desks)):
-            page.context.close()
     engine.dispose()
 
 
