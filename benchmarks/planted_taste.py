@@ -6,8 +6,9 @@ own, and its result is kept: an interrupted benchmark goes on where it was, and 
     python benchmarks/planted_taste.py                      all cells
     python benchmarks/planted_taste.py --cell warm:0        one cell
     python benchmarks/planted_taste.py --cell warm:0 --trainer ppo --trainer rloo
-                                                            one round of DPO, then each trainer from the base, against
-                                                            that round's reward model (its exam is not asked for)
+                                                            after the cell's rounds, one round of each trainer from the
+                                                            base, against the last reward model (its exam is not asked
+                                                            for)
 
 The figure is the win rate against the base on held-out prompts, by the clean taste (no flips), ties half.
 """
@@ -92,12 +93,12 @@ def run_cell(cell: str, out: Path) -> dict[str, Any]:
 
 
 def run_trainers(cell: str, trainers: list[Trainer], out: Path) -> Table:
-    """One round of the loop, and in DPO's place each trainer from the same start against the same reward model."""
+    """Each trainer from the base, against the reward model of all the cell's judgments, beside the loop's version."""
+    last = run_cell(cell, out)["rounds"][-1]
     ctx = opened(cell, out)
-    summary = run_round(ctx, "planted-taste", 1, "simulated")
     with reading(ctx.engine) as session:
-        reward = versions.by_name(session, summary["reward_model"])
-        policies = {"dpo": versions.by_name(session, summary["version"])}
+        reward = versions.by_name(session, last["reward_model"])
+        policies = {f"dpo, {ROUNDS} rounds": versions.by_name(session, last["version"])}
     base, judge = ctx.base_version(), f"taste:{cell.split(':')[0]}"
     for trainer in trainers:
         if trainer == "ppo":
