@@ -1,8 +1,8 @@
-"""Workers and their stages as processes that can be killed, at the price of a fork.
+"""Workers, their stages, and commands as processes that can be killed, at the price of a fork.
 
 A process that imports torch and TRL first takes seconds. Here one server imports them once and then only forks
-(multiprocessing's forkserver): workers from the server, stages from their worker. Process groups, pipes, signals, logs
-and exit statuses are those of any worker; what is left out is `exec`, which tests/test_worker.py has.
+(multiprocessing's forkserver): workers and commands from the server, stages from their worker. Process groups, pipes,
+signals, logs and exit statuses are those of any worker; what is left out is `exec`, which tests/test_worker.py has.
 """
 
 import gc
@@ -76,8 +76,9 @@ def prefloop(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         out, err = Path(folder, "out"), Path(folder, "err")
         process = _started(_command, ["-w", str(root), *arguments], str(out), str(err))
         process.join(120)
-        assert process.exitcode is not None, f"{arguments} has not ended after two minutes"
-        return subprocess.CompletedProcess(arguments, process.exitcode, out.read_text(), err.read_text())
+        process.kill()  # if it hangs
+        process.join()
+        return subprocess.CompletedProcess(arguments, process.exitcode or 0, out.read_text(), err.read_text())
 
 
 def _command(arguments: Sequence[str], out: str, err: str) -> None:
