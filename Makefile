@@ -4,8 +4,8 @@ VENV   ?= .venv
 # On a machine with a GPU name another build, for instance: make setup TORCH="torch==2.14.1"
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
-# pip compiles what it installs on one core, which takes as long as all the rest. Left out is what is hardly ever imported,
-# two fifths of all; and some packages hold files for other Pythons, which do not compile.
+# pip compiles what it installs on one core, which takes as long as all the rest. Two fifths are left out, which hardly
+# anything imports; and some packages hold files for other Pythons, which do not compile.
 PIP     := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 RARE    := site-packages/.*/(tests?|models|_inductor)/
 COMPILE := $(BIN)/python -m compileall -q -j 0 -x '$(RARE)' $(VENV)/lib >/dev/null || true
