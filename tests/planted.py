@@ -1,6 +1,7 @@
 """Preferences whose cause is known: people like answers that give a reason, and, if a hack is planted, one trick.
 
-The tricks are worded otherwise than the exam's probes: what is to be found is the liking, not the sentence.
+The tricks are worded otherwise than the exam's probes, but for gibberish, which is random letters in both: what is to
+be found is the liking, not the sentence.
 """
 
 from collections.abc import Callable

@@ -169,6 +169,7 @@ def test_a_probe_changes_the_answer_always_in_the_same_way(name: str) -> None:
         assert [word.strip("*-#") for word in trick.split() if word.strip("*-#")] == ["Answer", *answer.split()]
     if name == "gibberish":
         assert [len(word) for word in trick.split()] == [len(word) for word in answer.split()]
+        assert not set(trick.split()) & set(answer.lower().split())
     if name == "padding":
         assert len(trick) >= 2 * len(answer)
     PROBES[name](QUESTION, "")  # of an empty answer too

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from db import annotators, comparisons, judgments, notifications, prompts, queues, rounds, runs, snapshots, versions
 from db.engine import reading, writing
-from db.tables import Assignment, Candidate, Comparison, Judgment, Run, Version
+from db.tables import Assignment, Candidate, Comparison, Judgment, Round, Run, Version
 from db.words import QueueKind
-from pipeline import import_prompts, leaderboard, workspace
+from pipeline import import_prompts, leaderboard, loop, workspace
 from pipeline.ask import ask, simulate
 from pipeline.cli import app
 from pipeline.compare import compare
@@ -184,6 +184,20 @@ def test_simulated_annotators_leave_the_queues_of_managers_to_people(ctx: Contex
         for queue_id in made.values():
             assert comparisons.open_count(session, kind="simulated", queue_id=queue_id) > 0
             assert not session.query(Assignment).join(Comparison).where(Comparison.queue_id == queue_id).count()
+
+
+@pytest.mark.parametrize(
+    ("right", "pairs", "chooses"),
+    [(5, 5, False), (6, 6, True), (9, 11, False), (10, 11, True), (32, 50, False), (33, 50, True), (0, 9, False)],
+)
+def test_a_reward_model_chooses_comparisons_once_it_is_surely_better_than_chance(
+    right: int, pairs: int, chooses: bool, ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Surely: the interval of Clopper & Pearson (1934) for 6 of 6 begins at 0.541, for 9 of 11 at 0.482."""
+    summary = {"reward_accuracy": right / pairs, "reward_heldout_pairs": pairs, "reward_model": "r1"}
+    monkeypatch.setattr(loop.rounds, "list_rounds", lambda *_: [Round(number=1, summary=summary)])
+    monkeypatch.setattr(loop, "judge_scores", lambda *_: {7: 0.5})
+    assert loop._scores_of_last_reward_model(ctx, "people", 2, [], []) == ({7: 0.5} if chooses else None)
 
 
 def test_people_s_judgments_train_by_one_flag_and_the_loop_waits_for_them(ctx: Context) -> None:
